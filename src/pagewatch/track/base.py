@@ -1,0 +1,179 @@
+"""What every tracker is: arm, collect epochs, close. The methods differ only in how.
+
+The contract of an epoch:
+
+1. A write that finished before ``collect()`` began is in this epoch or an earlier one.
+2. A write that overlaps ``collect()`` is in this epoch or the next, never in neither.
+3. Pages that were never armed are never called written: the tracker refuses, arms or names them.
+4. What the method cannot see is listed in ``Epoch.blind_spots``, with its reason.
+5. Over-reporting only where stated (``Epoch.assumed``, huge pages that cannot be split); under-reporting never.
+"""
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from pagewatch.ports import Clock
+from pagewatch.vocab.blindspots import BlindSpot
+from pagewatch.vocab.errors import TrackerClosed
+from pagewatch.vocab.regions import Regions
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What was written between two collects (or since arming)."""
+
+    regions: Regions
+    """The written pages, ``assumed`` ones included."""
+    index: int
+    """0 for the first collect after arming."""
+    started_ns: int
+    """When ``collect()`` began, on the world's monotonic clock."""
+    ended_ns: int
+    """When ``collect()`` was done."""
+    assumed: Regions
+    """Pages reported as written only because they were not watched."""
+    blind_spots: tuple[BlindSpot, ...]
+    """Ranges whose writes this method may have missed in this epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerStatistics:
+    """Totals since the tracker was armed."""
+
+    epochs: int = 0
+    pages_reported: int = 0
+    armed_bytes: int = 0
+    """Bytes under tracking now."""
+    armed_late_bytes: int = 0
+    """Bytes that were found and armed by a collect, not by the first arming."""
+    collect_ns: int = 0
+    """Time inside ``collect()``, summed over epochs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a method hands to :class:`Tracker` for one epoch."""
+
+    regions: Regions
+    assumed: Regions
+    blind_spots: tuple[BlindSpot, ...]
+
+
+class Tracker(ABC):
+    """Tells which pages were written since it was last asked. Made by :func:`pagewatch.track`.
+
+    A context manager: entering arms, leaving closes. Safe to use from several threads; each write is
+    then in the epoch of exactly one of them. It belongs to the process that made it: in a forked
+    child every call raises :class:`TrackerClosed`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._owner_pid = os.getpid()
+        self._armed = False
+        self._closed = False
+        self._statistics = TrackerStatistics()
+        self._on_close: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self.arm()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def arm(self) -> None:
+        """Put the target under tracking; what was written before does not count. Repeating it starts afresh.
+
+        :raises RangeNotTrackable: the kernel refuses part of the target.
+        :raises TargetGone: the target is gone.
+        """
+        with self._lock:
+            self._check_usable()
+            self._arm()
+            self._armed = True
+            self._statistics = TrackerStatistics(armed_bytes=self._armed_bytes())
+
+    def collect(self) -> Epoch:
+        """Which pages were written since the last collect, and start the next epoch, in one step per page.
+
+        :raises TargetGone: the target exited or replaced its memory by exec.
+        :raises TrackerClosed: the tracker was closed, never armed, or belongs to the parent of a fork.
+        """
+        with self._lock:
+            self._check_usable()
+            if not self._armed:
+                raise TrackerClosed("the tracker is not armed: enter it with 'with', or call arm()")
+            started_ns = self._clock.now_ns()
+            collected = self._collect()
+            ended_ns = self._clock.now_ns()
+            before = self._statistics
+            self._statistics = replace(
+                before,
+                epochs=before.epochs + 1,
+                pages_reported=before.pages_reported + collected.regions.pages,
+                armed_bytes=self._armed_bytes(),
+                armed_late_bytes=self._armed_late_bytes(),
+                collect_ns=before.collect_ns + ended_ns - started_ns,
+            )
+            return Epoch(
+                regions=collected.regions,
+                index=before.epochs,
+                started_ns=started_ns,
+                ended_ns=ended_ns,
+                assumed=collected.assumed,
+                blind_spots=collected.blind_spots,
+            )
+
+    def statistics(self) -> TrackerStatistics:
+        """Totals since the tracker was armed."""
+        return self._statistics
+
+    def close(self) -> None:
+        """End tracking and leave the target as it was found. Closing twice is no error."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if os.getpid() == self._owner_pid:
+                self._close()
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise TrackerClosed("the tracker is closed; make a new one with track()")
+        if os.getpid() != self._owner_pid:
+            raise TrackerClosed(
+                f"the tracker belongs to process {self._owner_pid}; a forked child needs a tracker of its own"
+            )
+
+    @abstractmethod
+    def _arm(self) -> None:
+        """Register and protect; called with the lock held, possibly again."""
+
+    @abstractmethod
+    def _collect(self) -> Collected:
+        """Read and re-arm; called with the lock held, after a successful ``_arm``."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Lift protection and release; called once, with the lock held, even if never armed."""
+
+    @abstractmethod
+    def _armed_bytes(self) -> int:
+        """Bytes under tracking now."""
+
+    @abstractmethod
+    def _armed_late_bytes(self) -> int:
+        """Bytes that a collect found and armed."""
