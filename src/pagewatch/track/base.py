@@ -12,7 +12,6 @@ The contract of an epoch:
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -79,7 +78,6 @@ class Tracker(ABC):
         self._armed = False
         self._closed = False
         self._statistics = TrackerStatistics()
-        self._on_close: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
         try:
