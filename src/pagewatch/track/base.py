@@ -75,7 +75,7 @@ class Tracker(ABC):
         self._clock = clock
         self._lock = threading.Lock()
         self._owner_pid = os.getpid()
-        self._armed = False
+        self._is_armed = False
         self._closed = False
         self._statistics = TrackerStatistics()
 
@@ -101,7 +101,7 @@ class Tracker(ABC):
         with self._lock:
             self._check_usable()
             self._arm()
-            self._armed = True
+            self._is_armed = True
             self._statistics = TrackerStatistics(armed_bytes=self._armed_bytes())
 
     def collect(self) -> Epoch:
@@ -112,7 +112,7 @@ class Tracker(ABC):
         """
         with self._lock:
             self._check_usable()
-            if not self._armed:
+            if not self._is_armed:
                 raise TrackerClosed("the tracker is not armed: enter it with 'with', or call arm()")
             started_ns = self._clock.now_ns()
             collected = self._collect()

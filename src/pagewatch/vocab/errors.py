@@ -24,7 +24,7 @@ class QueryError(InvalidArgument):
 
 
 class FeatureMissing(PagewatchError, NotImplementedError):
-    """This kernel, machine or installation lacks something; ``hint`` says how to get it."""
+    """The kernel, machine or installation lacks something; ``hint`` says how to get it."""
 
     def __init__(self, feature: str, reason: str, hint: str = "") -> None:
         """:param feature: name as printed by ``pagewatch doctor``."""

@@ -57,9 +57,7 @@ class Regions:
         return self
 
     @classmethod
-    def from_pages(
-        cls, addresses: Any, categories: Category = Category(0), *, page_size: int = PAGE_SIZE
-    ) -> Self:
+    def from_pages(cls, addresses: Any, categories: Category = Category(0), *, page_size: int = PAGE_SIZE) -> Self:
         """The set of pages that start at ``addresses`` (bytes, any order, duplicates welcome).
 
         :raises InvalidArgument: an address is not the start of a page.
