@@ -144,9 +144,7 @@ def epochs_from_batch(batch: Any, page_size: int) -> Iterator[StoredEpoch]:
     regions = _regions_from_column(batch.column(4), page_size)
     assumed = _regions_from_column(batch.column(5), page_size)
     spots = batch.column(6)
-    for position, (pid, index, started_ns, ended_ns) in enumerate(
-        zip(pids, indices, starts, ends, strict=True)
-    ):
+    for position, (pid, index, started_ns, ended_ns) in enumerate(zip(pids, indices, starts, ends, strict=True)):
         _check(pid > 0 and 0 <= started_ns <= ended_ns, "an epoch's process or times are impossible")
         listed = spots[position].as_py()
         row = EpochRow(
@@ -216,9 +214,7 @@ def _regions_from_column(column: Any, page_size: int) -> Iterator[Regions]:
 def _check_canonical(array: npt.NDArray[np.void], page_size: int) -> None:
     starts, ends = array["start"], array["end"]
     _check(bool((starts < ends).all()), "a region ends before it starts")
-    _check(
-        not bool(((starts | ends) & np.uint64(page_size - 1)).any()), "a region is not made of whole pages"
-    )
+    _check(not bool(((starts | ends) & np.uint64(page_size - 1)).any()), "a region is not made of whole pages")
     _check(bool((ends[:-1] <= starts[1:]).all()), "regions overlap or are out of order")
 
 

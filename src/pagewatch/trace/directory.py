@@ -34,9 +34,7 @@ def check_output(path: Path, *, force: bool = False) -> None:
     except FileNotFoundError:
         raise TraceError(path, f"there is no directory {path.parent} to put it into") from None
     except OSError as error:
-        raise TraceError(
-            path, f"cannot be written to ({error.strerror}); give another place with -o"
-        ) from None
+        raise TraceError(path, f"cannot be written to ({error.strerror}); give another place with -o") from None
 
 
 def clear(path: Path) -> None:
@@ -77,9 +75,7 @@ def open_file(path: Path, name: str) -> BinaryIO:
     except NotADirectoryError:
         raise TraceError(path, "not a recording: it is not a directory") from None
     except OSError as error:
-        problem = (
-            "is a link, not a file" if file_path.is_symlink() else f"cannot be opened ({error.strerror})"
-        )
+        problem = "is a link, not a file" if file_path.is_symlink() else f"cannot be opened ({error.strerror})"
         raise TraceError(file_path, problem) from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

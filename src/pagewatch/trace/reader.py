@@ -88,9 +88,7 @@ class Trace:
         for stored in self._stored_epochs():
             row = stored.row
             if row.pid not in known:
-                raise TraceError(
-                    self.path, f"corrupt: an epoch of process {row.pid}, which was never recorded"
-                )
+                raise TraceError(self.path, f"corrupt: an epoch of process {row.pid}, which was never recorded")
             if stored.same_blind_spots:
                 # Shared with the epoch before: thousands of equal tuples would not be flat memory.
                 row = replace(row, blind_spots=blind_spots.get(row.pid, ()))

@@ -93,26 +93,30 @@ class TraceWriter:
 
     def process_ended(self, at_ns: int, pid: int, *, exit_status: int | None, reason: str) -> None:
         """A process left tracking, and its mappings with it."""
-        self.mappings(at_ns, pid, ())
+        self.mappings(pid, (), first_ns=at_ns, last_ns=at_ns)
         self._log("processes", at_ns, ProcessEvent(at_ns, pid, "ended", None, exit_status, reason))
         self._mappings.pop(pid, None)
         self._blind_spots.pop(pid, None)
 
-    def mappings(self, at_ns: int, pid: int, mappings: Sequence[Mapping]) -> None:
-        """What a process has mapped now; what changed since the last time is stored."""
+    def mappings(self, pid: int, mappings: Sequence[Mapping], *, first_ns: int, last_ns: int) -> None:
+        """What a process has mapped now; only what changed since the last time is stored.
+
+        :param first_ns: since when new mappings count.
+        :param last_ns: until when those count that are gone.
+        """
         known = self._mappings[pid]
         now = {(m.start, m.end, m.name): m for m in mappings}
         for key in known.keys() - now.keys():
-            self._log("mappings", at_ns, MappingEvent(at_ns, known.pop(key), None, None))
+            self._log("mappings", last_ns, MappingEvent(last_ns, known.pop(key), None, None))
         for key in now.keys() - known.keys():
             # Room is kept for the events that say that the mappings are gone.
             if 2 * self._next_mapping >= MAX_LOG_ROWS - 2:
                 if not self._mappings_full:
-                    self.note(at_ns, "too many mappings: those that appear from now on are not listed")
+                    self.note(first_ns, "too many mappings: those that appear from now on are not listed")
                 self._mappings_full = True
                 return
             known[key] = self._next_mapping
-            self._log("mappings", at_ns, MappingEvent(at_ns, self._next_mapping, pid, now[key]))
+            self._log("mappings", first_ns, MappingEvent(first_ns, self._next_mapping, pid, now[key]))
             self._next_mapping += 1
 
     def epoch(self, row: EpochRow) -> None:
@@ -151,11 +155,7 @@ class TraceWriter:
         """
         if self._waiting_since_ns is None:
             return
-        chunks = {
-            name: (TO_BATCH[name](rows).serialize(), len(rows))
-            for name, rows in self._waiting.items()
-            if rows
-        }
+        chunks = {name: (TO_BATCH[name](rows).serialize(), len(rows)) for name, rows in self._waiting.items() if rows}
         for rows in self._waiting.values():
             rows.clear()
         self._waiting_regions = 0
