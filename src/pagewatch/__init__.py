@@ -6,7 +6,7 @@ The rooms of the house; each depends only on rooms below it (import-linter holds
     report   record                       numbers and pictures of recordings; tracker to recording
     trace                                 the recording format, written and read
     open                                  the composition root: trackers meet a world only here
-    track | linux | testing               policy | the live kernel | conformance suites
+    trackers | linux | testing             policy | the live kernel | conformance suites
     ports                                 what a world offers to trackers: narrow Protocols
     vocab                                 addresses, categories, queries, regions, mappings, errors
 
@@ -21,7 +21,7 @@ from pagewatch._version import __version__ as __version__
 if TYPE_CHECKING:
     from pagewatch.linux.process import Process
     from pagewatch.open import track
-    from pagewatch.track.base import Epoch, Tracker, TrackerStatistics
+    from pagewatch.trackers.base import Epoch, Tracker, TrackerStatistics
     from pagewatch.vocab.blindspots import BlindReason, BlindSpot
     from pagewatch.vocab.categories import Category
     from pagewatch.vocab.errors import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "pagewatch.linux.process": ("Process",),
     "pagewatch.open": ("track",),
-    "pagewatch.track.base": ("Epoch", "Tracker", "TrackerStatistics"),
+    "pagewatch.trackers.base": ("Epoch", "Tracker", "TrackerStatistics"),
     "pagewatch.vocab.blindspots": ("BlindReason", "BlindSpot"),
     "pagewatch.vocab.categories": ("Category",),
     "pagewatch.vocab.errors": (

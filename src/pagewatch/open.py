@@ -11,9 +11,9 @@ from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.linux.process import Process
 from pagewatch.linux.selftests import known_losses
 from pagewatch.linux.userfaultfd import UserfaultFd, open_userfaultfd
-from pagewatch.track.base import Tracker
-from pagewatch.track.scope import Everything, Ranges, Scope
-from pagewatch.track.uffd_async import UffdAsync
+from pagewatch.trackers.base import Tracker
+from pagewatch.trackers.scope import Everything, Ranges, Scope
+from pagewatch.trackers.uffd_async import UffdAsync
 from pagewatch.vocab.addresses import page_ceil, page_floor
 from pagewatch.vocab.buffers import buffer_span
 from pagewatch.vocab.errors import InvalidArgument

@@ -15,9 +15,9 @@ from functools import reduce
 from operator import or_
 
 from pagewatch.ports import Clock, HugePages, Layout, Scanner, WriteProtection
-from pagewatch.track.armed import ArmedMemory, ranges_of
-from pagewatch.track.base import Collected, Tracker
-from pagewatch.track.scope import Scope, cut, pieces_within
+from pagewatch.trackers.armed import ArmedMemory, ranges_of
+from pagewatch.trackers.base import Collected, Tracker
+from pagewatch.trackers.scope import Scope, cut, pieces_within
 from pagewatch.vocab.addresses import page_ceil, page_floor
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.categories import Category
@@ -117,11 +117,15 @@ class UffdAsync(Tracker):
         for piece in pieces_within(self._layout.mappings(), start, end):
             try:
                 scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True, require_armed=True)
-                found = found | scan.regions
             except RangeNotArmed as error:
                 found = found | error.scan.regions if error.scan else found
-                self._armed.drop(Regions([(piece.start, piece.end)]))
-                self._arm_late([piece], news, assumed)
+                # Memory such as device mappings is skipped by every scan, so that it is not among error.regions.
+                unarmed = error.regions.clip(piece.start, piece.end) or Regions([(piece.start, piece.end)])
+                self._armed.drop(unarmed)
+                self._arm_late([cut(piece, part.start, part.end) for part in unarmed], news, assumed)
+                # What lies behind the unarmed part was not reached.
+                scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True)
+            found = found | (scan.regions & self._armed.regions)
         return found
 
     def _follow_layout(self, news: list[BlindSpot], assumed: list[Regions]) -> None:
@@ -146,12 +150,12 @@ class UffdAsync(Tracker):
     def _arm_late(self, pieces: Sequence[Mapping], news: list[BlindSpot], assumed: list[Regions]) -> None:
         """Arm memory found by a collect; what it holds already is assumed to be written since it was mapped."""
         for piece in pieces:
-            refused = self._arm_pieces([piece])
-            if not refused:
+            # Before protecting: the marker on an empty page reads as swapped.
+            filled = self._scanner.scan(piece.start, piece.end, _FILLED).regions if piece.anonymous else _NONE
+            if not self._arm_pieces([piece]):
                 news.append(BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, piece.label))
                 self._late_bytes += piece.nbytes
-                if piece.anonymous:
-                    assumed.append(self._scanner.scan(piece.start, piece.end, _FILLED).regions)
+                assumed.append(filled)
 
     def _arm_pieces(self, pieces: Sequence[Mapping]) -> list[BlindSpot]:
         """Register and protect; returns the blind spots of what was refused."""
