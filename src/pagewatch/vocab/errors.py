@@ -4,7 +4,7 @@ Each derives from :class:`PagewatchError` and from the builtin that callers alre
 what it knows as attributes.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pagewatch.vocab.regions import Regions
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 class PagewatchError(Exception):
     """Base of every error that this library raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException would call the class with the finished message, which fits no __init__ below.
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class InvalidArgument(PagewatchError, ValueError):
@@ -107,3 +111,11 @@ class TraceError(PagewatchError, ValueError):
 
 class CheckpointError(PagewatchError, ValueError):
     """A checkpoint store that cannot be read or written."""
+
+
+def _restored(kind: type[PagewatchError], args: tuple[Any, ...], attributes: dict[str, Any]) -> PagewatchError:
+    """An error as it was in the process that pickled it."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error

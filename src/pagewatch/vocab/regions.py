@@ -5,6 +5,7 @@ u64), so PAGEMAP_SCAN fills it directly. Always canonical: ascending, disjoint, 
 regions with equal categories merged; so equality of the arrays is equality of the sets.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +21,7 @@ REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])
 """``struct page_region`` of include/uapi/linux/fs.h."""
 
 _U64 = npt.NDArray[np.uint64]
+_LAST_END = (1 << 64) - 1
 
 
 class Region(NamedTuple):
@@ -62,9 +64,11 @@ class Regions:
 
         :raises InvalidArgument: an address is not the start of a page.
         """
-        pages = np.unique(np.asarray(addresses, dtype=np.uint64))
+        pages = np.unique(_as_addresses(addresses))
         if np.any(pages & np.uint64(page_size - 1)):
             raise InvalidArgument(f"page addresses must be multiples of {page_size}")
+        if len(pages) and int(pages[-1]) > _LAST_END - page_size:
+            raise InvalidArgument("the last page of the 64-bit address space has no end that fits 64 bits")
         array = np.empty(len(pages), REGION)
         array["start"] = pages
         array["end"] = pages + np.uint64(page_size)
@@ -98,7 +102,7 @@ class Regions:
         return (Region(start, end, Category(bits)) for start, end, bits in self._array.tolist())
 
     def __getitem__(self, index: int) -> Region:
-        start, end, bits = self._array[index].tolist()
+        start, end, bits = self._array[operator.index(index)].tolist()
         return Region(start, end, Category(bits))
 
     def __eq__(self, other: object) -> bool:
@@ -108,6 +112,14 @@ class Regions:
 
     def __hash__(self) -> int:
         return hash((self._page_size, self._array.tobytes()))
+
+    def __getstate__(self) -> tuple[npt.NDArray[np.void], int]:
+        return self._array, self._page_size
+
+    def __setstate__(self, state: tuple[npt.NDArray[np.void], int]) -> None:
+        self._array, self._page_size = state
+        # A pickled array forgets that it was read-only.
+        self._array.flags.writeable = False
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{r.start:#x}-{r.end:#x}" for _, r in zip(range(4), self, strict=False))
@@ -131,7 +143,13 @@ class Regions:
         return self._combine(other, lambda in_self, in_other: in_self & ~in_other)
 
     def clip(self, start: int, end: int) -> Self:
-        """The part inside [start, end) (bytes, page aligned)."""
+        """The part inside [start, end) (bytes, page aligned).
+
+        :raises InvalidArgument: a bound would cut a page.
+        """
+        if not is_page_aligned(start | end, self._page_size):
+            raise InvalidArgument(f"{start:#x}-{end:#x} would cut a page of {self._page_size} bytes")
+        start, end = max(start, 0), min(end, _LAST_END)
         if start >= end:
             return type(self)(page_size=self._page_size)
         first = int(np.searchsorted(self._array["end"], np.uint64(start), side="right"))
@@ -223,16 +241,30 @@ def _lookup(array: npt.NDArray[np.void], points: _U64) -> tuple[npt.NDArray[np.b
 def _as_region_array(regions: Any) -> npt.NDArray[np.void]:
     if isinstance(regions, np.ndarray) and regions.dtype == REGION:
         return regions.copy()
-    rows = list(regions)
-    array = np.zeros(len(rows), REGION)
-    for index, row in enumerate(rows):
-        if len(row) not in (2, 3):
-            raise InvalidArgument(f"a region is (start, end) or (start, end, categories), not {row!r}")
-        try:
-            array[index] = (*row, 0) if len(row) == 2 else tuple(row)
-        except (OverflowError, TypeError) as error:
-            raise InvalidArgument(f"a region's numbers must fit 64 bits: {row!r}") from error
-    return array
+    try:
+        rows = [_as_row(row) for row in regions]
+    except TypeError as error:
+        raise InvalidArgument(f"regions are rows of (start, end) or (start, end, categories): {error}") from error
+    try:
+        return np.array(rows, REGION)
+    except OverflowError as error:
+        raise InvalidArgument("a region's numbers must fit 64 bits and not be negative") from error
+
+
+def _as_row(row: Any) -> tuple[int, int, int]:
+    numbers = [operator.index(number) for number in row]
+    if len(numbers) == 2:
+        return numbers[0], numbers[1], 0
+    if len(numbers) == 3:
+        return numbers[0], numbers[1], numbers[2]
+    raise InvalidArgument(f"a region is (start, end) or (start, end, categories), not {row!r}")
+
+
+def _as_addresses(addresses: Any) -> _U64:
+    array = np.asarray(addresses)
+    if array.size and (array.dtype.kind not in "iu" or (array.dtype.kind == "i" and array.min() < 0)):
+        raise InvalidArgument("page addresses must be integers that are not negative")
+    return array.astype(np.uint64)
 
 
 def _canonical(array: npt.NDArray[np.void], page_size: int) -> npt.NDArray[np.void]:
