@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pagewatch.ports import Clock
 from pagewatch.trace import EpochRow, TraceWriter
-from pagewatch.track.base import Epoch
+from pagewatch.trackers.base import Epoch
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.errors import InvalidArgument, PagewatchError, TargetGone
 from pagewatch.vocab.mapping import Mapping
@@ -41,7 +41,7 @@ class Session(Protocol):
         ...
 
     def collect(self) -> Epoch:
-        """See :meth:`pagewatch.track.base.Tracker.collect`.
+        """See :meth:`pagewatch.trackers.base.Tracker.collect`.
 
         :raises TargetGone: the address space is gone: the process ended, or it replaced its program.
         """

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pagewatch.trace.format import FILES, FORMAT, JOURNAL
+from pagewatch.trace.format import FILES, JOURNAL, JOURNAL_START
 from pagewatch.vocab.errors import TraceError
 
 _FILES = (*FILES.values(), JOURNAL)
@@ -55,7 +55,7 @@ def is_recording(path: Path) -> bool:
     """Whether a directory holds what looks like a recording (which need not be sound)."""
     try:
         with open_file(path, JOURNAL) as file:
-            return file.read(len(FORMAT) + 12).startswith(f'{{"format": "{FORMAT}"'.encode())
+            return file.read(len(JOURNAL_START)) == JOURNAL_START
     except TraceError:
         return False
 

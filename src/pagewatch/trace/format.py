@@ -8,6 +8,8 @@ FORMAT = "pagewatch recording"
 VERSION = 1
 
 JOURNAL = "recording.jsonl"
+JOURNAL_START = f'{{"format": "{FORMAT}"'.encode()
+"""How every journal begins, whatever its version."""
 Stream = Literal["processes", "mappings", "epochs", "notes"]
 STREAMS: tuple[Stream, ...] = ("processes", "mappings", "epochs", "notes")
 FILES: MappingProxyType[Stream, str] = MappingProxyType({name: f"{name}.arrows" for name in STREAMS})

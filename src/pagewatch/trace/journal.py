@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from pagewatch.trace.format import (
     FORMAT,
+    JOURNAL_START,
     MAX_CHUNK_BYTES,
     MAX_LINE_BYTES,
     MAX_PAGE_BYTES,
@@ -124,9 +125,9 @@ def _read_line(path: Path, file: BinaryIO) -> dict[str, Any] | None:
 
 
 def _read_header(path: Path, file: BinaryIO) -> Header:
-    start = file.read(len(FORMAT) + 16)
+    start = file.read(len(JOURNAL_START))
     file.seek(0)
-    if not start.startswith(f'{{"format": "{FORMAT}"'.encode()):
+    if start != JOURNAL_START:
         raise TraceError(path, "not a recording of pagewatch, or cut off in its first line")
     fields = _read_line(path, file)
     if fields is None:
@@ -161,6 +162,8 @@ def _entry(fields: dict[str, Any], at: dict[Stream, int], until_ns: int) -> Comm
     if "end_ns" in fields:
         return End(at_ns=_integer(fields["end_ns"], until_ns, MAX_TIME_NS), reason=_text(fields["reason"]))
     extents: dict[Stream, Extent] = {}
+    if not isinstance(fields["streams"], dict):
+        raise TypeError("its streams are no object")
     for stream, (offset, n_bytes, n_rows, crc32) in fields["streams"].items():
         extent = Extent(
             # Extents must join up: a line that was lost in between cannot go unnoticed.
