@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pagewatch.vocab.categories import Category
     from pagewatch.vocab.errors import (
         CannotAttach,
+        CannotLaunch,
         CheckpointError,
         FeatureMissing,
         InvalidArgument,
@@ -51,6 +52,7 @@ _HOMES = {
     "pagewatch.vocab.categories": ("Category",),
     "pagewatch.vocab.errors": (
         "CannotAttach",
+        "CannotLaunch",
         "CheckpointError",
         "FeatureMissing",
         "InvalidArgument",
@@ -74,6 +76,7 @@ __all__ = [
     "BlindReason",
     "BlindSpot",
     "CannotAttach",
+    "CannotLaunch",
     "Category",
     "CheckpointError",
     "Epoch",

@@ -7,10 +7,15 @@ from pathlib import Path
 
 from pagewatch.vocab.errors import NotPermitted, TargetGone
 
-_PTRACE_HINT = (
+PTRACE_HINT = (
     "run as root or as the process's user; a container needs the capability SYS_PTRACE, "
     "and kernel.yama.ptrace_scope must allow it"
 )
+_DUMPABLE_HINT = (
+    "run as root, or call prctl(PR_SET_DUMPABLE, 1) first; a program that changed its user or gained rights "
+    "when it started is not dumpable"
+)
+"""What a user can do who is refused ptrace access."""
 
 
 def open_proc(pid: int, name: str) -> int:
@@ -26,7 +31,7 @@ def open_proc(pid: int, name: str) -> int:
     except ProcessLookupError:
         raise TargetGone(pid, "has no memory (a kernel thread, or it is exiting)") from None
     except PermissionError:
-        raise NotPermitted(f"/proc/{pid}/{name} may not be read", _PTRACE_HINT) from None
+        raise NotPermitted(f"/proc/{pid}/{name} may not be read", PTRACE_HINT) from None
 
 
 def read_whole(fd: int) -> bytes:
@@ -58,6 +63,11 @@ def parse_fields(text: str) -> dict[str, str]:
         if colon:
             fields.setdefault(name.strip(), value.strip())
     return fields
+
+
+def under_seccomp_filter() -> bool:
+    """Whether a seccomp filter holds this process, as containers and sandboxes have it."""
+    return parse_fields(Path("/proc/self/status").read_text()).get("Seccomp", "0") != "0"
 
 
 @cache

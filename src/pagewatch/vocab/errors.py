@@ -69,6 +69,17 @@ class CannotAttach(PagewatchError, OSError):
         self.hint = hint
 
 
+class CannotLaunch(PagewatchError, OSError):
+    """A program could not be started; nothing of it ran."""
+
+    def __init__(self, command: str, reason: str, hint: str = "") -> None:
+        """:param reason: completes "cannot start COMMAND: ..."."""
+        super().__init__(f"cannot start {command}: {reason}" + (f" ({hint})" if hint else ""))
+        self.command = command
+        self.reason = reason
+        self.hint = hint
+
+
 class RangeNotArmed(PagewatchError, LookupError):
     """Part of a range is not under asynchronous write-protection.
 
