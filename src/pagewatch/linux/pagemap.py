@@ -18,6 +18,7 @@ Some facts about the raw call, and what they mean here
 
 import errno
 import os
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -42,6 +43,7 @@ from pagewatch.vocab.scan import Scan
 _FIRST_CAPACITY = 1024
 _MAX_CAPACITY = 1 << 19
 _GROWTH = 8
+_LONG_OUTPUT = 2048
 _ARG_BYTES = 96
 
 
@@ -56,6 +58,8 @@ class PagemapScanner:
         """
         self._fd = open_proc(os.getpid() if pid is None else pid, "pagemap")
         self._arg = pm_scan_arg(size=_ARG_BYTES)
+        self._probe_vector = np.zeros(1, REGION)
+        self._probe = pm_scan_arg(size=_ARG_BYTES, vec=self._probe_vector.ctypes.data, vec_len=1)
         self._use_vector(_FIRST_CAPACITY)
 
     def scan(
@@ -131,20 +135,28 @@ class PagemapScanner:
         page, or this is the stale walk_end of a long result.
         """
         huge = _huge_only(query)
-        edges = ((walk.position, walk.position + PAGE_SIZE), (walk.end - PAGE_SIZE, walk.end))
-        if huge is None or not (walk.max_pages or any(len(self._get(*edge, huge)) for edge in edges)):
+        edges = (walk.position, walk.end - PAGE_SIZE)
+        if huge is None or not (walk.max_pages or any(self._page_matches(page, huge) for page in edges)):
             walk.finished()
             return
         done = Regions(output).plain()
         cut = self._get(walk.position, walk.end, huge) - done
         walk.take_cut(cut)
 
+    def _page_matches(self, page: int, query: Query) -> bool:
+        """Whether one page matches. On the way of every long result, so without the ceremony of a scan."""
+        probe = self._probe
+        probe.start, probe.end = page, page + PAGE_SIZE
+        probe.category_inverted, probe.category_mask = query.inverted, query.mask
+        probe.category_anyof_mask = query.anyof
+        return ioctl(self._fd, PAGEMAP_SCAN, probe) > 0
+
     def _get(self, start: int, end: int, query: Query) -> Regions:
-        return type(self).scan(self, start, end, query).regions
+        return PagemapScanner.scan(self, start, end, query).regions
 
     def _translated(self, error: OSError, walk: "_Walk") -> Exception:
         if is_unknown_call(error):
-            return FeatureMissing("pagemap_scan", "this kernel has no PAGEMAP_SCAN", "Linux 6.7 or newer has it")
+            return no_pagemap_scan()
         if error.errno == errno.EPERM:
             return RangeNotArmed(self._get(walk.first, walk.end, _UNARMED), walk.result())
         if error.errno == errno.EFAULT:
@@ -157,11 +169,22 @@ class PagemapScanner:
         self._arg.vec = self._vector.ctypes.data
 
     def _move_out(self, n_regions: int) -> npt.NDArray[np.void]:
-        """A copy of the first regions of the vector, which is zeroed again."""
+        """The first regions of the vector, which then is all zeroes again.
+
+        A long output is given away with its vector: a copy of it, onto fresh pages, would cost more.
+        """
         used = self._vector[:n_regions]
+        if n_regions > _LONG_OUTPUT:
+            self._use_vector(len(self._vector))
+            return used
         output = used.copy()
         used.view(np.uint64)[:] = 0
         return output
+
+
+def no_pagemap_scan() -> FeatureMissing:
+    """The error where the kernel does not know the ioctl."""
+    return FeatureMissing("pagemap_scan", "this kernel has no PAGEMAP_SCAN", "Linux 6.7 or newer has it")
 
 
 _UNARMED = Query(Category.WPALLOWED, Category.WPALLOWED)
@@ -255,6 +278,7 @@ def _touch(before: npt.NDArray[np.void], after: npt.NDArray[np.void]) -> bool:
     return bool(last["end"] == first["start"] and last["categories"] == first["categories"])
 
 
+@lru_cache(maxsize=64)
 def _huge_only(query: Query) -> Query | None:
     """The query narrowed to huge pages; None where it excludes them."""
     huge = Category.HUGE

@@ -7,6 +7,7 @@ resolves the kernel's own writes (read(2) into a buffer), even for a handle that
 
 import errno
 import os
+from enum import Enum
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,7 @@ from pagewatch.linux.abi.userfaultfd import (
     uffdio_register,
     uffdio_writeprotect,
 )
+from pagewatch.linux.proc import under_seccomp_filter
 from pagewatch.linux.syscalls import ioctl, syscall
 from pagewatch.vocab.errors import (
     FeatureMissing,
@@ -156,35 +158,45 @@ class UserfaultFd:
         return False
 
 
+class Way(Enum):
+    """How to come by a userfaultfd, best first. In asynchronous mode they track alike."""
+
+    CALL = "userfaultfd(2)"
+    """For root, or for all where ``vm.unprivileged_userfaultfd`` is 1."""
+    DEVICE = "/dev/userfaultfd"
+    """For whoever may open it (Linux 6.1)."""
+    USER_MODE_ONLY = "userfaultfd(2) for user mode only"
+    """For all (Linux 5.11), unless a seccomp filter or security module forbids the call."""
+
+    def open(self) -> int:
+        """A fresh descriptor, which the caller owns.
+
+        :raises OSError: this way is closed.
+        """
+        flags = os.O_CLOEXEC | os.O_NONBLOCK
+        if self is Way.DEVICE:
+            return _open_by_device(flags)
+        return syscall("userfaultfd", flags | (UFFD_USER_MODE_ONLY if self is Way.USER_MODE_ONLY else 0))
+
+
 def open_userfaultfd() -> int:
-    """A fresh userfaultfd of this process; the caller owns the descriptor.
+    """A fresh userfaultfd of this process by the first way that is open; the caller owns the descriptor.
 
-    Tries, in this order: userfaultfd(2) with all rights, /dev/userfaultfd, and what an unprivileged user may
-    have. They track alike in asynchronous mode.
-
-    :raises NotPermitted: none of the three is allowed.
+    :raises NotPermitted: no way is open to this user.
     :raises FeatureMissing: the kernel was built without userfaultfd.
     """
-    flags = os.O_CLOEXEC | os.O_NONBLOCK
-    try:
-        return syscall("userfaultfd", flags)
-    except PermissionError:
-        pass
-    except OSError as error:
-        raise _no_userfaultfd(error) from error
-    try:
-        return _open_by_device(flags)
-    except OSError:
-        pass
-    try:
-        return syscall("userfaultfd", flags | UFFD_USER_MODE_ONLY)
-    except PermissionError as error:
-        raise NotPermitted(
-            "userfaultfd is refused",
-            "a seccomp filter may forbid it: allow the userfaultfd system call, or give access to /dev/userfaultfd",
-        ) from error
-    except OSError as error:
-        raise _no_userfaultfd(error) from error
+    return open_by_first_way()[1]
+
+
+def open_by_first_way() -> tuple[Way, int]:
+    """As :func:`open_userfaultfd`, with the way that it went."""
+    refusals: list[OSError] = []
+    for way in Way:
+        try:
+            return way, way.open()
+        except OSError as error:
+            refusals.append(error)
+    raise _refused(refusals[-1]) from refusals[-1]
 
 
 def _open_by_device(flags: int) -> int:
@@ -195,7 +207,24 @@ def _open_by_device(flags: int) -> int:
         os.close(device)
 
 
-def _no_userfaultfd(error: OSError) -> Exception:
-    if error.errno == errno.ENOSYS:
-        return FeatureMissing("userfaultfd", "this kernel has none", "CONFIG_USERFAULTFD=y, and no seccomp filter")
-    return error
+def _refused(last: OSError) -> Exception:
+    """What it means that every way is closed, the one that is open to all included."""
+    if last.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS) and under_seccomp_filter():
+        return NotPermitted(
+            "userfaultfd is refused by the seccomp filter of this container or sandbox",
+            "allow the userfaultfd system call in its profile, or give it /dev/userfaultfd "
+            "(docker run --device /dev/userfaultfd) with read and write permission for this user",
+        )
+    if last.errno in (errno.EPERM, errno.EACCES):
+        return NotPermitted(
+            "userfaultfd is refused by a security policy of this machine",
+            "allow it in the policy (SELinux, AppArmor), or give this user access to /dev/userfaultfd",
+        )
+    if last.errno == errno.EINVAL:
+        # Before 5.11 there was no such thing as user mode only.
+        return NotPermitted(
+            "this kernel gives userfaultfd to root only", "run as root, or set sysctl vm.unprivileged_userfaultfd=1"
+        )
+    if last.errno == errno.ENOSYS:
+        return FeatureMissing("userfaultfd", "this kernel was built without it", "a kernel with CONFIG_USERFAULTFD=y")
+    return last
