@@ -1,0 +1,3 @@
+"""Plugins of this suite; helpers are in ``support``."""
+
+pytest_plugins = ["support.needs"]
