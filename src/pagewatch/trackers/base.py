@@ -14,7 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from pagewatch.ports import Clock
 from pagewatch.vocab.blindspots import BlindSpot
@@ -70,6 +70,9 @@ class Tracker(ABC):
     then in the epoch of exactly one of them. It belongs to the process that made it: in a forked
     child every call raises :class:`TrackerClosed`.
     """
+
+    method: ClassVar[str]
+    """Its name, as :func:`pagewatch.track` takes it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

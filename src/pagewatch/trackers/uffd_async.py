@@ -39,6 +39,8 @@ _NONE = Regions()
 class UffdAsync(Tracker):
     """The tracker of choice on Linux 6.7 and newer; see the module."""
 
+    method = "uffd-async"
+
     def __init__(
         self,
         *,
