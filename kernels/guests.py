@@ -71,7 +71,7 @@ class Guest:
     def _qemu(self, work: Path) -> list[str]:
         keep = "off" if self.keeps_disk else "on"
         # panic=-1 with -no-reboot: a panic ends qemu at once. oops=panic: no result from a damaged kernel.
-        boot = f"console={self.machine.console} rdinit=/init panic=-1 oops=panic loglevel=5"
+        boot = f"{self.machine.boot} rdinit=/init panic=-1 oops=panic loglevel=5"
         return [
             *("setpriv", "--pdeathsig", "KILL", "--"),  # killed with us, however we end
             *self.machine.qemu,

@@ -61,17 +61,18 @@ def _guest(kernel: catalogue.Kernel, cache: ImageCache, memory_mib: int) -> Gues
     def keep_bytecode(disk: Path) -> None:
         # Compiling what the tests import takes a guest longer than most of the tests themselves.
         command = f"python3 -c 'import {_IMPORTED}'"
-        boot(disk=disk, keeps_disk=True).run(command, _project_files(), timeout_s=600)
+        if boot(disk=disk, keeps_disk=True).run(command, _project_files(), timeout_s=600):
+            raise GuestFailed("a new disk's Python cannot import what the tests need")
 
     return boot(disk=cache.userland(kernel.machine, _requirements(), keep_bytecode))
 
 
 def _run_on(kernel: catalogue.Kernel, cache: ImageCache, options: argparse.Namespace) -> int:
-    guest = _guest(kernel, cache, options.memory)
     command = shlex.join(options.command) if options.command else kernel.selection
     started = time.monotonic()
-    _say(f"{kernel.name}: {command}")
     try:
+        guest = _guest(kernel, cache, options.memory)
+        _say(f"{kernel.name}: {command}")
         status = guest.run(command, _project_files(), timeout_s=options.timeout)
     except GuestFailed as failure:
         _say(f"{kernel.name}: {failure}")
