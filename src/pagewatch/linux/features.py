@@ -26,7 +26,9 @@ from pagewatch.linux.probes.kinds import (
     probe_thp,
 )
 from pagewatch.linux.probes.machine import probe_kvm, probe_perf_page_faults
+from pagewatch.linux.probes.others import probe_attach, probe_launch, probe_soft_dirty
 from pagewatch.linux.probes.support import Support, ask
+from pagewatch.linux.probes.sync import probe_uffd_wp_sync
 from pagewatch.linux.probes.tracking import (
     probe_pagemap_scan,
     probe_procmap_query,
@@ -60,6 +62,8 @@ class Features:
     """The answer of every probe; iterates as (name, support), in the order they are printed in."""
 
     uffd_wp_async: Annotated[Support, Question(Group.ABILITY, "memory of this process", probe_uffd_wp_async)]
+    launch: Annotated[Support, Question(Group.ABILITY, "programs that pagewatch starts", probe_launch)]
+    attach: Annotated[Support, Question(Group.ABILITY, "running processes of this user", probe_attach)]
     shmem: Annotated[Support, Question(Group.ABILITY, "shared memory: memfd, tmpfs", probe_shmem)]
     disk_files: Annotated[Support, Question(Group.ABILITY, "mapped files on a disk", probe_disk_files)]
     thp: Annotated[Support, Question(Group.ABILITY, "transparent huge pages", probe_thp)]
@@ -71,6 +75,8 @@ class Features:
         Support, Question(Group.MECHANISM, "guard pages told apart", probe_scan_guard_category)
     ]
     procmap_query: Annotated[Support, Question(Group.MECHANISM, "single mappings, quickly", probe_procmap_query)]
+    uffd_wp_sync: Annotated[Support, Question(Group.MECHANISM, "holding writers until told", probe_uffd_wp_sync)]
+    soft_dirty: Annotated[Support, Question(Group.MECHANISM, "the older way to find writes", probe_soft_dirty)]
     process_madvise_collapse: Annotated[
         Support, Question(Group.MECHANISM, "split huge pages made whole", probe_process_madvise_collapse)
     ]

@@ -62,6 +62,21 @@ class uffdio_writeprotect(ctypes.Structure):
     _fields_ = [("range", uffdio_range), ("mode", u64)]
 
 
+class uffd_msg(ctypes.Structure):
+    """One event of 32 bytes, as read from the descriptor; these fields are those of a page fault."""
+
+    _fields_ = [
+        ("event", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8 * 7),
+        ("flags", u64),
+        ("address", u64),
+        ("ptid", u64),
+    ]
+
+
+UFFD_EVENT_PAGEFAULT = 0x12
+UFFD_PAGEFAULT_FLAG_WP = 1 << 1
+
 UFFDIO_API = IOWR("UFFDIO_API", UFFD_API, 0x3F, uffdio_api)
 UFFDIO_REGISTER = IOWR("UFFDIO_REGISTER", UFFD_API, 0x00, uffdio_register)
 UFFDIO_UNREGISTER = IOR("UFFDIO_UNREGISTER", UFFD_API, 0x01, uffdio_range)
