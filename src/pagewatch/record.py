@@ -129,6 +129,8 @@ class Progress:
     """Being tracked now."""
     n_late: int
     """Collects that were left out because the one before took too long."""
+    n_notes: int
+    """Things worth knowing that the recording tells."""
     ended_reason: str = ""
     """Completes "the recording ended: ..."; empty while it runs."""
 
@@ -176,6 +178,7 @@ class Recorder:
         self._looked_for_children_ns = 0
         self._n_pages = 0
         self._n_late = 0
+        self._n_notes = 0
         self._stop_reason = ""
         self._last_ending = ""
 
@@ -337,6 +340,7 @@ class Recorder:
             self._note(f"process {pid} is not recorded: {error}")
 
     def _note(self, text: str) -> None:
+        self._n_notes += 1
         self._writer.note(self._now_ns(), text)
 
     def _now_ns(self) -> int:
@@ -350,6 +354,7 @@ class Recorder:
             n_bytes=self._writer.n_bytes,
             n_processes=len(self._tracked),
             n_late=self._n_late,
+            n_notes=self._n_notes,
         )
 
 
