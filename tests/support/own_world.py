@@ -18,6 +18,8 @@ class OwnWorld:
 
     def __init__(self) -> None:
         self._mapped: list[tuple[int, int]] = []
+        self._process = pagewatch.Process()
+        self._process = pagewatch.Process()
 
     def map(self, n_pages: int, *, shared: bool = False, at: int | None = None) -> int:
         length = n_pages * self.page_size
@@ -42,9 +44,11 @@ class OwnWorld:
         libc.madvise(start, n_pages * self.page_size, libc.MADV_DONTNEED)
 
     def track(self, ranges: Sequence[tuple[int, int]] | None, *, strict: bool = False) -> Tracker:
-        return pagewatch.track(pagewatch.Process(), ranges=ranges, strict=strict)
+        return pagewatch.track(self._process, ranges=ranges, strict=strict)
 
     def close(self) -> None:
+        self._process.close()
+        self._process.close()
         for start, length in self._mapped:
             libc.munmap(start, length)
 
