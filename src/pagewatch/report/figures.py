@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pagewatch.report.counting import Count, Recording, Survey
+from pagewatch.report.counting import Count, Survey
+from pagewatch.report.recording import Recording
 from pagewatch.report.values import Figures, Heatmap, HotRange, MappingFigure, ProcessFigure, Totals
 from pagewatch.vocab.errors import InvalidArgument
 

@@ -7,6 +7,7 @@ the recording began. Names and details are text of the target's choosing: escape
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +194,14 @@ class Heatmap:
         firsts = np.flatnonzero(np.append(True, self.row_mapping[1:] != self.row_mapping[:-1])).tolist()
         ends = [*firsts[1:], len(self.row_mapping)]
         return [(int(self.row_mapping[a]), a, b) for a, b in zip(firsts, ends, strict=True)]
+
+    def borders(self) -> list[int]:
+        """Rows above which a line may part two mappings: both are tall enough not to drown in lines."""
+        bands = self.bands()
+        least = len(self.row_mapping) // 80
+        return [
+            first for (_, above, _), (_, first, end) in pairwise(bands) if first - above > least and end - first > least
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
