@@ -19,7 +19,6 @@ class OwnWorld:
     def __init__(self) -> None:
         self._mapped: list[tuple[int, int]] = []
         self._process = pagewatch.Process()
-        self._process = pagewatch.Process()
 
     def map(self, n_pages: int, *, shared: bool = False, at: int | None = None) -> int:
         length = n_pages * self.page_size
@@ -47,7 +46,6 @@ class OwnWorld:
         return pagewatch.track(self._process, ranges=ranges, strict=strict)
 
     def close(self) -> None:
-        self._process.close()
         self._process.close()
         for start, length in self._mapped:
             libc.munmap(start, length)
