@@ -65,7 +65,11 @@ class Patient:
             return "it runs 32-bit code", "only 64-bit programs can be attached to"
         # A forbidden call may kill the process, so what a filter would say is never found out by trying.
         if not self.is_seccomp_suspended and read_status(self.pid, self.thread.tid).get("Seccomp", "0") != "0":
-            return "it runs under a seccomp filter", "suspending the filter needs the capability SYS_ADMIN: run as root"
+            return (
+                "it runs under a seccomp filter",
+                "suspending the filter needs the capability SYS_ADMIN and a tracer without one: "
+                "run as root, outside of the container or sandbox",
+            )
         dispatch = ptrace_sud_config()
         known = self.thread.configuration(PtraceRequest.PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, dispatch)
         if known and dispatch.mode >= SUD_ON:
