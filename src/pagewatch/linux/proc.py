@@ -11,11 +11,11 @@ PTRACE_HINT = (
     "run as root or as the process's user; a container needs the capability SYS_PTRACE, "
     "and kernel.yama.ptrace_scope must allow it"
 )
+"""What a user can do who is refused ptrace access."""
 _DUMPABLE_HINT = (
     "run as root, or call prctl(PR_SET_DUMPABLE, 1) first; a program that changed its user or gained rights "
     "when it started is not dumpable"
 )
-"""What a user can do who is refused ptrace access."""
 
 
 def open_proc(pid: int, name: str) -> int:
@@ -31,6 +31,9 @@ def open_proc(pid: int, name: str) -> int:
     except ProcessLookupError:
         raise TargetGone(pid, "has no memory (a kernel thread, or it is exiting)") from None
     except PermissionError:
+        if pid == os.getpid():
+            reason = f"this process is not dumpable, so that its own /proc/self/{name} is closed to it"
+            raise NotPermitted(reason, _DUMPABLE_HINT) from None
         raise NotPermitted(f"/proc/{pid}/{name} may not be read", PTRACE_HINT) from None
 
 
