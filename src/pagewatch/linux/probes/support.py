@@ -1,9 +1,11 @@
 """What a probe answers."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from pagewatch.linux.proc import under_seccomp_filter
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing, NotPermitted
 
 
@@ -43,6 +45,22 @@ def ask(probe: Callable[[], Support]) -> Support:
         return probe()
     except (FeatureMissing, NotPermitted, CannotAttach) as error:
         return Support.no(error.reason, error.hint)
+    except OSError as error:
+        return _refused(error)
     except Exception as error:
-        text = f"unknown, the probe failed: {type(error).__name__}: {error}"
-        return Support(ok=False, reason=text, hint="this is a bug of pagewatch, please report it", error=error)
+        return _broken(error)
+
+
+def _refused(error: OSError) -> Support:
+    """Under a seccomp filter every system call may fail like this, foreseen or not."""
+    if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS) and under_seccomp_filter():
+        return Support.no(
+            f"the seccomp filter of this container or sandbox refuses a system call that it takes ({error})",
+            "allow it in the filter's profile, or run outside",
+        )
+    return _broken(error)
+
+
+def _broken(error: Exception) -> Support:
+    text = f"unknown, the probe failed: {type(error).__name__}: {error}"
+    return Support(ok=False, reason=text, hint="this is a bug of pagewatch, please report it", error=error)
