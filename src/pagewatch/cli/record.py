@@ -72,9 +72,10 @@ def command(
         resources.callback(session.close)
         path = output or _default_output(session)
         words = program or command_line(session.pid)
-        writer = resources.enter_context(TraceWriter(path, _header(words, session.method, hz)))
+        origin_ns, header = time.monotonic_ns(), _header(words, session.method, hz)
+        writer = resources.enter_context(TraceWriter(path, header))
         progress = resources.enter_context(_progress_line(shared=bool(program) and sys.stdout.isatty()))
-        recorder = _recorder(writer, processes, policy, interrupts, progress)
+        recorder = _recorder(writer, processes, policy, interrupts, origin_ns=origin_ns, on_progress=progress)
         recorder.add(session)
         _say(f"recording process {session.pid} ({session.name}) into {path}; Ctrl-C ends it")
         if interrupts.count:
@@ -94,6 +95,8 @@ def _recorder(
     processes: LiveProcesses,
     policy: Policy,
     interrupts: Interrupts,
+    *,
+    origin_ns: int,
     on_progress: Callable[[Progress], None],
 ) -> Recorder:
     """A recorder in real time that heeds signals."""
@@ -106,7 +109,7 @@ def _recorder(
         if deadline_ns is not None and clock.now_ns() >= deadline_ns:
             recorder.stop(interrupts.reason)
 
-    recorder = Recorder(writer, processes, policy, clock=clock, wait=wait, on_progress=on_progress)
+    recorder = Recorder(writer, processes, policy, clock=clock, wait=wait, origin_ns=origin_ns, on_progress=on_progress)
     return recorder
 
 
