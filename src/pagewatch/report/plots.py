@@ -133,10 +133,10 @@ def _heat_hover(image: Any, figures: Figures, seconds: npt.NDArray[np.float64]) 
     formatter = CustomJSHover(
         args={"rows": ColumnDataSource(data), "cells": cells, "edges": seconds.tolist()}, code=_script("cell")
     )
-    fields = ["name", "process", "addresses", "time", "written"]
+    fields = {"mapping": "name", "process": "process", "addresses": "addresses", "time": "time", "written": "written"}
     return HoverTool(
         renderers=[image],
-        tooltips=[(field, f"$x{{{field}}}") for field in fields],
+        tooltips=[(title, f"$x{{{field}}}") for title, field in fields.items()],
         formatters={"$x": formatter},
         attachment="horizontal",
     )
@@ -161,7 +161,7 @@ def _rate(figures: Figures, seconds: npt.NDArray[np.float64], time: Any) -> Any:
         "unique": [_pages(n, page) for n in timeline.unique_pages.tolist()],
         "so_far": [_pages(n, page) for n in timeline.pages_so_far.tolist()],
     }
-    bars = plot.quad("left", "right", "top", 0, source=ColumnDataSource(data), line_color=None, name="bars")
+    bars = plot.quad("left", "right", "top", 0, source=ColumnDataSource(data), line_width=0.5, name="bars")
     plot.add_tools(
         HoverTool(
             renderers=[bars],

@@ -23,7 +23,8 @@ function paint(plot) {
   plot.setv({background_fill_color: empty, outline_line_color: line})
   const bars = plot.renderers.find((renderer) => renderer.name == "bars")
   if (bars) {
-    bars.glyph.fill_color = style.getPropertyValue("--accent").trim()
+    const accent = style.getPropertyValue("--accent").trim()
+    bars.glyph.setv({fill_color: accent, line_color: accent})
   }
   const narrow = window.innerWidth < 760
   plot.setv({min_border_left: narrow ? 84 : 180, min_border_right: narrow ? 12 : 112})
