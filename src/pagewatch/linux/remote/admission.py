@@ -31,6 +31,8 @@ class Patient:
         self.pidfd = pidfd
         self.watch = Stopwatch()
         """Runs since the thread was asked to stop."""
+        self.is_entering_call = False
+        """Stopped at the entry of a system call rather than on the way to user mode."""
         options = PtraceOption.PTRACE_O_TRACESYSGOOD
         if at_exec:
             options |= PtraceOption.PTRACE_O_TRACEEXEC
@@ -59,6 +61,15 @@ class Patient:
         if obstacle is not None:
             self.thread.detach()
             raise CannotAttach(self.pid, *obstacle)
+
+    def release(self) -> None:
+        """Let the stopped thread run on.
+
+        A thread at the entry of a system call is resumed, and let go for good by the exit of this process:
+        PTRACE_DETACH pretends that there was a signal (``ptrace_signal_wake_up``), and then calls such as
+        epoll_wait would return EINTR.
+        """
+        self.thread.resume(PtraceRequest.PTRACE_CONT if self.is_entering_call else PtraceRequest.PTRACE_DETACH)
 
     def _obstacle(self) -> tuple[str, str] | None:
         if len(self.thread.registers()) != architecture().registers_bytes:

@@ -98,11 +98,12 @@ def _borrowed(patient: Patient, deadline_ns: int) -> Iterator[bytes]:
     except TimeoutError:
         raise CannotAttach(patient.pid, "its stopped thread does not run", "it may be frozen; try later") from None
     finally:
-        _restore(thread, state, mask)
+        _restore(patient, state, mask)
 
 
-def _restore(thread: Tracee, state: Interrupted, mask: int) -> None:
+def _restore(patient: Patient, state: Interrupted, mask: int) -> None:
     """Stop the thread once more, wherever it is, and set it to go on where it was; has no deadline."""
+    thread = patient.thread
     stop = thread.trap(None)
     for kind, data in state.extra:
         thread.set_regset(kind, data)
@@ -111,6 +112,7 @@ def _restore(thread: Tracee, state: Interrupted, mask: int) -> None:
         thread.set_registers(state.reentry)
         if thread.run_to_syscall(time.monotonic_ns() + _REENTRY_NS) is not None:
             thread.set_signal_mask(mask)
+            patient.is_entering_call = True
             return
         thread.trap(None)
     thread.set_registers(state.registers)
