@@ -136,6 +136,9 @@ def _start_shim(
             stderr=stderr,
         )
     except OSError as error:
+        if error.filename is None:
+            # Not about the program or its directory: out of descriptors or processes.
+            raise
         raise CannotLaunch(argv[0], f"{error.strerror}: {error.filename}") from None
 
 
