@@ -1,17 +1,23 @@
 """The command line of pagewatch under restrictions: ``python -m support.restricted RESTRICTION... -- ARGUMENTS``.
 
-A restriction is ``undumpable``, or ``deny=CALL:ERRNO`` for a seccomp filter. They hold until the process ends,
-so each test has a process of its own: see :func:`run`.
+Restrictions hold until the process ends, so each test has a process of its own (see :func:`run`). They are:
+
+* ``deny=CALL:ERRNO``: a seccomp filter that refuses a system call;
+* ``undumpable``: as after a change of user;
+* ``no-thp``: transparent huge pages are off for this process;
+* ``descriptors=N``: no more than N;
+* ``embedded``: an interpreter that does not know its own program.
 """
 
 import ctypes
 import errno
 import json
 import os
+import resource
 import site
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -25,7 +31,7 @@ from pagewatch.linux.syscalls import syscall_number
 
 _TESTS = Path(__file__).parents[1]
 
-_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 22, 38
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_SET_THP_DISABLE = 4, 22, 38, 41
 _SECCOMP_MODE_FILTER = 2
 _LD_NUMBER, _JEQ, _RET = 0x20, 0x15, 0x06  # BPF_LD|W|ABS of seccomp_data.nr, BPF_JMP|JEQ|K, BPF_RET|K
 _RET_ERRNO, _RET_ALLOW = 0x00050000, 0x7FFF0000
@@ -82,18 +88,14 @@ def main() -> int:
     """Take on the restrictions, then run the command."""
     split = sys.argv.index("--")
     for restriction in sys.argv[1:split]:
-        kind, _, rest = restriction.partition("=")
-        if kind == "undumpable":
-            _prctl(_PR_SET_DUMPABLE, 0)
-        elif kind == "deny":
-            call, _, error = rest.partition(":")
-            _deny(syscall_number(call), getattr(errno, error))
-        else:
-            raise ValueError(restriction)
+        kind, _, detail = restriction.partition("=")
+        _RESTRICTIONS[kind](detail)
     return pagewatch_main.run(sys.argv[split + 1 :])
 
 
-def _deny(number: int, error: int) -> None:
+def _deny(detail: str) -> None:
+    call, _, name = detail.partition(":")
+    number, error = syscall_number(call), getattr(errno, name)
     instructions = (_Instruction * 4)(
         (_LD_NUMBER, 0, 0, 0), (_JEQ, 0, 1, number), (_RET, 0, 0, _RET_ERRNO | error), (_RET, 0, 0, _RET_ALLOW)
     )
@@ -106,6 +108,23 @@ def _prctl(option: int, first: int, second: int = 0) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(first), ctypes.c_ulong(second), ctypes.c_ulong(0), ctypes.c_ulong(0)):
         raise OSError(ctypes.get_errno(), f"prctl({option})")
+
+
+def _embed(_: str) -> None:
+    sys.executable = ""
+
+
+def _limit_descriptors(number: str) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(number), int(number)))
+
+
+_RESTRICTIONS: dict[str, Callable[[str], None]] = {
+    "deny": _deny,
+    "undumpable": lambda _: _prctl(_PR_SET_DUMPABLE, 0),
+    "no-thp": lambda _: _prctl(_PR_SET_THP_DISABLE, 1),
+    "descriptors": _limit_descriptors,
+    "embedded": _embed,
+}
 
 
 if __name__ == "__main__":

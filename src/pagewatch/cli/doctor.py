@@ -31,20 +31,22 @@ def command(*, as_json: bool) -> int:
         click.echo(json.dumps(as_plain_values(found), indent=2))
     else:
         print_report(found, Console(file=sys.stdout, highlight=False, markup=False, emoji=False))
-    return 0 if found.uffd_wp_async else 1
+    return 0 if found.uffd_wp_async.ok else 1
 
 
 def verdict(found: Features) -> str:
-    """In one or two plain sentences, whether and for what pagewatch is of use here."""
-    if not found.uffd_wp_async:
-        support = found.uffd_wp_async
-        return f"You cannot track writes here: {support.reason}." + (
-            f" What to do: {support.hint}." * bool(support.hint)
-        )
-    abilities = [(name, support) for name, support in found if CATALOGUE[name].group is Group.ABILITY]
-    can = _titles(name for name, support in abilities if support)
-    cannot = _titles(name for name, support in abilities if not support)
-    return f"You can track {can}." + (f" Not shown to work: {cannot}." * bool(cannot))
+    """In a few plain sentences, whether and for what pagewatch is of use here."""
+    abilities = [(name, support.ok) for name, support in found if CATALOGUE[name].group is Group.ABILITY]
+    can = _titles(name for name, ok in abilities if ok)
+    cannot = _titles(name for name, ok in abilities if not ok)
+    own = found.uffd_wp_async
+    sentences = [
+        f"You cannot track memory of this process: {own.reason}." if not own.ok else "",
+        f"What to do: {own.hint}." if not own.ok and own.hint else "",
+        f"You can track {can}." if can else "",
+        f"Not shown to work: {cannot}." if cannot and own.ok else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def as_plain_values(found: Features) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def print_report(found: Features, console: Console) -> None:
 def _answer(support: Support) -> Text:
     if support.error is not None:
         return Text("?", style="yellow")
-    return Text("yes", style="green") if support else Text("no", style="red")
+    return Text("yes", style="green") if support.ok else Text("no", style="red")
 
 
 def _explanation(name: str, support: Support, first: str) -> Text:

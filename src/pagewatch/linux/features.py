@@ -123,7 +123,7 @@ class Features:
         """
         for name in names:
             support = self[name]
-            if not support:
+            if not support.ok:
                 raise FeatureMissing(name, support.reason, support.hint) from support.error
 
 

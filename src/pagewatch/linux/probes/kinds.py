@@ -35,7 +35,7 @@ def probe_thp() -> Support:
         memory.advise(mmap.MADV_HUGEPAGE)
         memory.store(0)
         if not _all_present(memory):
-            return Support.no(f"the kernel gave no huge page ({_THP_SWITCH}: {_thp_switch()})", _thp_hint())
+            return Support.no(f"the kernel gave none ({_THP_SWITCH}: {_thp_switch()})", _thp_hint())
         return tracks_writes(memory)
 
 
