@@ -40,7 +40,7 @@ soak: $(INSTALLED) ## writers against collects for minutes: SECONDS_=180
 	$(BIN)/python soak/soak.py --seconds $(or $(SECONDS_),180)
 
 docs: $(INSTALLED) ## the documentation as a site in build/site
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove what the targets made
 	rm -rf build $(VENV)
