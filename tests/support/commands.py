@@ -1,6 +1,5 @@
 """Running the command line as a user does: in a process of its own."""
 
-import os
 import subprocess
 import sys
 import time
@@ -68,16 +67,3 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def signals_of(pid: int, field: str) -> int:
-    """A signal mask of /proc/PID/status, such as ``SigIgn``."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1], 16)
-    raise AssertionError(f"no {field} of process {pid}")
-
-
-def without_privilege() -> dict[str, int]:
-    """Options of Popen for a user who may do nothing special."""
-    return {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
