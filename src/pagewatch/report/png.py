@@ -1,5 +1,6 @@
 """The report as a picture: heatmap and write rate, for a page or a paper."""
 
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ def render(figures: Figures) -> bytes:
     except ImportError as error:
         raise FeatureMissing("PNG report", str(error), "pip install 'pagewatch[png]'") from None
     # Names are not formulas: a dollar sign in one must not start mathematics.
-    with rc_context({"text.parse_math": False, "font.size": 9, "text.color": _INK}):
+    with warnings.catch_warnings(), rc_context({"text.parse_math": False, "font.size": 9, "text.color": _INK}):
+        # A letter that no font here has is drawn as a box, which says as much.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         sheet = Figure(figsize=_SIZE_INCHES, dpi=_DPI, facecolor=_PAGE)
         FigureCanvasAgg(sheet)
         _title(sheet, figures)

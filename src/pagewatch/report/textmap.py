@@ -41,8 +41,8 @@ def heatmap(figures: Figures, width: int, *, in_colour: bool) -> RenderableType:
         labels = _labels(figures, mapping_index, first, end)
         for number, row in enumerate(range(first, end, cells.rows_per_line)):
             label = labels[number] if number < len(labels) else ""
-            line = Text(f"{label:>{_LABEL_WIDTH}} ", "" if number == 0 else "dim", no_wrap=True)
-            line.append("┤" if number == 0 else "│", "dim")
+            line = Text(no_wrap=True).append(f"{label:>{_LABEL_WIDTH}} ", "dim" if number else "")
+            line.append("│" if number else "┤", "dim")
             lines.append(line.append_text(cells.line(row, min(row + cells.rows_per_line, end), stretch)))
     lines += [*_time_axis(figures, stretch), _rate(figures, stretch), Text(), cells.legend()]
     return Group(*lines)

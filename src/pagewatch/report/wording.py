@@ -96,8 +96,13 @@ def process(mapping: MappingFigure) -> str:
 
 def command(figures: Figures) -> str:
     """The recorded command in one line."""
-    words = (printable(word) for word in figures.header.command)
-    return " ".join(word if word and " " not in word else f"'{word}'" for word in words) or "(unknown command)"
+    words = [printable(word) for word in figures.header.command]
+    # A program that writes its own title over its arguments leaves empty ones behind.
+    while words and not words[-1]:
+        words.pop()
+    if len(words) < 2:
+        return words[0] if words else "(unknown command)"
+    return " ".join(word if word and " " not in word else f"'{word}'" for word in words)
 
 
 def missing(ended_reason: str, ended_ns: int) -> str:
