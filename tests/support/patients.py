@@ -23,7 +23,9 @@ class Patient:
         )
         self.pid = self.popen.pid
         assert self.popen.stdout is not None
-        assert self.popen.stdout.readline() == b"ready\n"
+        if self.popen.stdout.readline() != b"ready\n":
+            self.__exit__()
+            raise RuntimeError(f"{argv} did not get ready and exited with {self.popen.returncode}")
 
     def finish(self, *, feed: bytes = b"x", timeout_s: float = _PATIENCE_S) -> str:
         """Feed its standard input, end that, and give what it printed; it must exit with 0."""
@@ -104,6 +106,19 @@ def fields_of(path: Path) -> dict[str, str]:
     except (FileNotFoundError, ProcessLookupError):
         return {"TracerPid": "0", "State": "X"}
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def expected_checksum(steps: int) -> int:
+    """What ``scramble`` in patient.c makes of 1, by squaring its affine step."""
+    modulus = 1 << 64
+    factor, offset, value = 6364136223846793005, 1442695040888963407, 1
+    while steps:
+        if steps & 1:
+            value = (factor * value + offset) % modulus
+        offset = offset * (factor + 1) % modulus
+        factor = factor * factor % modulus
+        steps >>= 1
+    return value
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = _PATIENCE_S) -> None:

@@ -13,6 +13,8 @@ from pagewatch.linux.remote.tracee import ThreadExited, Tracee
 from pagewatch.vocab.errors import CannotAttach, NotPermitted, TargetGone
 
 _LEAST_PATIENCE_NS = 1_000_000
+_TRIES = 5
+_PAUSE_S = 0.001
 
 
 class Patient:
@@ -36,10 +38,7 @@ class Patient:
         options = PtraceOption.PTRACE_O_TRACESYSGOOD
         if at_exec:
             options |= PtraceOption.PTRACE_O_TRACEEXEC
-        try:
-            self.thread, self.is_seccomp_suspended = _seize(tid, options)
-        except PermissionError:
-            raise _why_not(pid, tid) from None
+        self.thread, self.is_seccomp_suspended = _seize(pid, tid, options)
         # Alive now, so it was alive when its number was seized: nobody else can have had that number.
         if has_exited(pidfd):
             raise TargetGone(pid)
@@ -118,7 +117,21 @@ def stop_one_thread(pid: int, pidfd: int, timeout_ns: int) -> Patient:
             raise _nobody_stopped(pid, live_threads(pid), timeout_ns)
 
 
-def _seize(tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
+def _seize(pid: int, tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
+    """The thread, and whether its seccomp filters are suspended."""
+    for _ in range(_TRIES):
+        try:
+            return _seize_once(tid, options)
+        except PermissionError:
+            refusal = _why_not(pid, tid)
+        if not isinstance(refusal, NotPermitted):
+            break
+        # A thread that was just exiting is refused the same way, and its number may have passed on by exec.
+        time.sleep(_PAUSE_S)
+    raise refusal
+
+
+def _seize_once(tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
     try:
         return Tracee(tid, options | PtraceOption.PTRACE_O_SUSPEND_SECCOMP), True
     except OSError as error:

@@ -24,7 +24,7 @@ from pagewatch.linux.remote.admission import Patient
 from pagewatch.linux.remote.callsite import find_call_site
 from pagewatch.linux.remote.inject import architecture
 from pagewatch.linux.remote.inject.base import Interrupted
-from pagewatch.linux.remote.tracee import Tracee
+from pagewatch.linux.remote.tracee import ThreadExited, Tracee
 from pagewatch.linux.syscalls import syscall, syscall_number
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing, NotPermitted, PagewatchError
 
@@ -75,7 +75,10 @@ def _confirmed(patient: Patient, site: int | None) -> int:
                 return site
         except OSError:
             pass
-    site = find_call_site(patient.pid, patient.thread.tid, architecture())
+    try:
+        site = find_call_site(patient.pid, patient.thread.tid, architecture())
+    except (FileNotFoundError, ProcessLookupError):
+        raise ThreadExited from None
     if site is None:
         patient.thread.detach()
         raise CannotAttach(patient.pid, "no system call instruction was found in its memory")
@@ -164,6 +167,8 @@ def _fetched(patient: Patient, number: int) -> int | None:
                 raise
     try:
         descriptor = syscall("pidfd_getfd", pidfd, number, 0)
+    except ProcessLookupError:
+        raise ThreadExited from None
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
