@@ -34,6 +34,7 @@ pytestmark = requires("uffd_wp_async", "pagemap_scan")
 
 P = raw.PAGE
 HUGE = 2 << 20
+MAP_HUGETLB_2M = MAP_HUGETLB | 21 << 26
 USER_END = (1 << 47) - P
 IN_HUGE = HUGE // P
 
@@ -268,12 +269,13 @@ def test_memory_that_is_not_registered_is_neither_reported_nor_protected(scanner
 @pytest.fixture
 def hugetlb():
     """Four armed hugetlb pages of 512, of which 0, 1 and 3 are written."""
-    with hugetlb_pages(4) as size:
-        if size != HUGE:
-            pytest.skip(f"the default huge page of this machine has {size} bytes, not 2 MiB")
-        with area(4 * IN_HUGE, flags=MAP_HUGETLB, align=HUGE) as memory, raw.armed((memory.start, memory.end)):
-            memory.store([0, IN_HUGE, 3 * IN_HUGE])
-            yield memory
+    with (
+        hugetlb_pages(4, size=HUGE),
+        area(4 * IN_HUGE, flags=MAP_HUGETLB_2M, align=HUGE) as memory,
+        raw.armed((memory.start, memory.end)),
+    ):
+        memory.store([0, IN_HUGE, 3 * IN_HUGE])
+        yield memory
 
 
 WRITTEN_IN_HUGETLB = [*range(2 * IN_HUGE), *range(3 * IN_HUGE, 4 * IN_HUGE)]
@@ -314,8 +316,8 @@ def test_what_was_reported_whole_is_protected_and_the_rest_is_reported_again(sca
 
 def test_huge_pages_that_are_not_registered_are_not_reported_as_cut(scanner):
     with (
-        hugetlb_pages(1),
-        area(IN_HUGE, flags=MAP_HUGETLB, align=HUGE) as memory,
+        hugetlb_pages(1, size=HUGE),
+        area(IN_HUGE, flags=MAP_HUGETLB_2M, align=HUGE) as memory,
     ):
         memory.store([0])
         scan = scanner.scan(memory.at(3), memory.at(10), WRITTEN, protect=True)
@@ -326,8 +328,8 @@ def test_huge_pages_that_are_not_registered_are_not_reported_as_cut(scanner):
 
 def test_small_pages_behind_a_cut_hugetlb_page_are_found_once(scanner):
     """The limit is met behind the cut page, and overwrites the walk_end that tells of it."""
-    with hugetlb_pages(1), area(3 * IN_HUGE, align=HUGE) as memory:
-        libc.mmap(HUGE, at=memory.at(IN_HUGE), flags=libc.MAP_PRIVATE | libc.MAP_ANONYMOUS | MAP_HUGETLB)
+    with hugetlb_pages(1, size=HUGE), area(3 * IN_HUGE, align=HUGE) as memory:
+        libc.mmap(HUGE, at=memory.at(IN_HUGE), flags=libc.MAP_PRIVATE | libc.MAP_ANONYMOUS | MAP_HUGETLB_2M)
         with raw.armed((memory.start, memory.end)):
             memory.store([5, IN_HUGE, *range(2 * IN_HUGE, 2 * IN_HUGE + 40)])
             expected = [5, *range(IN_HUGE, 2 * IN_HUGE + 40)]

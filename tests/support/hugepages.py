@@ -9,8 +9,6 @@ import pytest
 
 from support.machine import machine_lock
 
-_COUNT = Path("/proc/sys/vm/nr_hugepages")
-
 
 def default_size() -> int:
     """Bytes of a page of the default hugetlb size; 0 where there is none."""
@@ -21,20 +19,24 @@ def default_size() -> int:
 
 
 @contextmanager
-def hugetlb_pages(n_pages: int) -> Iterator[int]:
-    """Have at least that many free hugetlb pages; gives their size in bytes. Skips where they cannot be had."""
-    size = default_size()
-    if not size:
-        pytest.skip("this kernel has no hugetlb pages")
+def hugetlb_pages(n_pages: int, *, size: int | None = None) -> Iterator[int]:
+    """Have at least that many free hugetlb pages; gives their size in bytes. Skips where they cannot be had.
+
+    :param size: bytes of a page; by default those of the default hugetlb size.
+    """
+    size = default_size() if size is None else size
+    count = Path(f"/sys/kernel/mm/hugepages/hugepages-{size >> 10}kB/nr_hugepages")
+    if not count.exists():
+        pytest.skip(f"this kernel has no hugetlb pages of {size} bytes" if size else "this kernel has no hugetlb pages")
     with machine_lock(fcntl.LOCK_EX):
-        before = int(_COUNT.read_text())
+        before = int(count.read_text())
         try:
-            _COUNT.write_text(str(before + n_pages))
-        except PermissionError:
-            pytest.skip("/proc/sys/vm/nr_hugepages is not writable: run as root")
+            count.write_text(str(before + n_pages))
+        except OSError as error:
+            pytest.skip(f"cannot reserve hugetlb pages: {error}")
         try:
-            if int(_COUNT.read_text()) < before + n_pages:
+            if int(count.read_text()) < before + n_pages:
                 pytest.skip(f"the kernel could not find {n_pages} free pages of {size} bytes")
             yield size
         finally:
-            _COUNT.write_text(str(before))
+            count.write_text(str(before))

@@ -20,6 +20,7 @@ _UFFDIO_API = 0xC018AA3F
 _UFFDIO_REGISTER = 0xC020AA00
 _UFFDIO_WRITEPROTECT = 0xC018AA06
 _USERFAULTFD_CALL = {"x86_64": 323, "aarch64": 282}[os.uname().machine]
+_PIDFD_GETFD_CALL = 438
 _WP_ASYNC, _WP_UNPOPULATED, _WP_HUGETLBFS_SHMEM, _PAGEFAULT_FLAG_WP = 1 << 15, 1 << 13, 1 << 12, 1
 
 _UFFD_WP_BIT = 1 << 57
@@ -131,3 +132,15 @@ def registered(*ranges: tuple[int, int]) -> Iterator[int]:
 def protect(fd: int, start: int, end: int) -> None:
     """UFFDIO_WRITEPROTECT of a registered range."""
     fcntl.ioctl(fd, _UFFDIO_WRITEPROTECT, bytearray(struct.pack("3Q", start, end - start, 1)))
+
+
+def take_descriptor(pid: int, number: int) -> int:
+    """A copy of a descriptor of another process (pidfd_getfd)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    try:
+        taken = libc.syscall(_PIDFD_GETFD_CALL, pidfd, number, 0)
+        assert taken >= 0, os.strerror(ctypes.get_errno())
+        return int(taken)
+    finally:
+        os.close(pidfd)
