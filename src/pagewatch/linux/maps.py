@@ -1,5 +1,6 @@
 """/proc/PID/maps and smaps as :class:`~pagewatch.vocab.mapping.Mapping` values."""
 
+import contextlib
 import os
 import re
 from dataclasses import replace
@@ -55,8 +56,10 @@ class MapsReader:
 
         :raises TargetGone: the process exited or replaced its memory by exec.
         """
-        if not os.pread(self._descriptor(), 1, 0):
-            raise TargetGone(self.pid, _GONE)
+        with contextlib.suppress(ProcessLookupError):  # it ended and was waited for; before that, it reads as empty
+            if os.pread(self._descriptor(), 1, 0):
+                return
+        raise TargetGone(self.pid, _GONE)
 
     def _descriptor(self) -> int:
         if self._fd < 0:
