@@ -75,16 +75,16 @@ def command(
         words = program or command_line(session.pid)
         origin_ns, header = time.monotonic_ns(), _header(words, session.method, hz)
         writer = resources.enter_context(TraceWriter(path, header))
-        progress = resources.enter_context(_progress_line(shared=bool(program) and sys.stdout.isatty()))
-        recorder = _recorder(writer, processes, policy, interrupts, origin_ns=origin_ns, on_progress=progress)
-        recorder.add(session)
         _say(f"recording process {session.pid} ({session.name}) into {path}; Ctrl-C ends it")
-        if interrupts.count:
-            raise KeyboardInterrupt
-        if launched:
-            interrupts.program = launched.process
-            launched.release()
-        result = recorder.run()
+        with _progress_line(shared=bool(program) and sys.stdout.isatty()) as progress:
+            recorder = _recorder(writer, processes, policy, interrupts, origin_ns=origin_ns, on_progress=progress)
+            recorder.add(session)
+            if interrupts.count:
+                raise KeyboardInterrupt
+            if launched:
+                interrupts.program = launched.process
+                launched.release()
+            result = recorder.run()
         _conclude(path, result)
         status = _wait_for(launched.process, interrupts) if launched else None
     if as_json:
