@@ -128,12 +128,11 @@ def test_probing_disturbs_no_tracking_under_way() -> None:
 
 
 def test_probing_costs_less_than_half_a_second() -> None:
-    """Of processor time, which other work on the machine does not change.
-
-    Where starting an interpreter alone costs much (an emulated machine), no more than twenty times that.
-    """
+    """Of processor time, which other work on the machine does not change."""
     start_s = _cpu_seconds_of(lambda: subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True))
-    assert _cpu_seconds_of(probe_all) < max(0.5, 20 * start_s)
+    if start_s > 0.1:
+        pytest.skip(f"an emulated machine? Starting an interpreter alone costs {start_s:.2f} s")
+    assert _cpu_seconds_of(probe_all) < 0.5
 
 
 def _cpu_seconds_of(action: Callable[[], object]) -> float:
