@@ -50,5 +50,5 @@ def test_kernel_threads_have_no_memory() -> None:
     """Which older kernels tell when the file is read, newer ones when it is opened."""
     if not Path("/proc/2").exists() or Path("/proc/2/comm").read_text() != "kthreadd\n":
         pytest.skip("process 2 is no kernel thread in this process namespace")
-    with pytest.raises(TargetGone, match="no memory|exited"):
+    with pytest.raises(TargetGone, match=r"no memory|exited"):
         pagemap_words(2, P, 2 * P)
