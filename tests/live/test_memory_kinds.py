@@ -5,17 +5,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from support import libc
-from support.hugepages import hugetlb_pages
-from support.needs import requires
 
 import pagewatch
 from pagewatch import BlindReason, Category, Query
 from pagewatch.linux.thp import huge_page_size
 from pagewatch.testing.epoch_contract import written_pages
 from pagewatch.vocab.addresses import PAGE_SIZE, page_ceil
+from support import libc
+from support.hugepages import hugetlb_pages
+from support.needs import requires
 
 pytestmark = requires("uffd_wp_async", "pagemap_scan")
 
@@ -75,14 +76,13 @@ def test_anonymous_memory_is_exact(sharing, populated):
 @pytest.mark.parametrize("sharing", [libc.MAP_PRIVATE, libc.MAP_SHARED], ids=["private", "shared"])
 @pytest.mark.parametrize("directory", [None, "/dev/shm", "/var/tmp"], ids=["memfd", "tmpfs", "disk"])
 def test_file_mappings_are_exact_and_name_what_they_cannot_see(directory, sharing):
-    with _file(directory) as fd, _mapped(flags=sharing, fd=fd) as start:
-        with _track(start) as tracker:
-            for pages in ([3], [0, 31], [], [3, 4]):
-                _poke(start, *pages)
-                epoch = tracker.collect()
-                assert written_pages(epoch, start, PAGE_SIZE) == pages
-                reason = BlindReason.FILE_CONTENT if sharing == libc.MAP_SHARED else BlindReason.PRIVATE_FILE
-                assert [spot.reason for spot in epoch.blind_spots] == [reason]
+    with _file(directory) as fd, _mapped(flags=sharing, fd=fd) as start, _track(start) as tracker:
+        for pages in ([3], [0, 31], [], [3, 4]):
+            _poke(start, *pages)
+            epoch = tracker.collect()
+            assert written_pages(epoch, start, PAGE_SIZE) == pages
+            reason = BlindReason.FILE_CONTENT if sharing == libc.MAP_SHARED else BlindReason.PRIVATE_FILE
+            assert [spot.reason for spot in epoch.blind_spots] == [reason]
 
 
 def test_writing_a_shared_file_by_write_is_not_seen_and_named():
@@ -142,9 +142,9 @@ def _reopened_read_only(fd: int) -> int:
 
 
 def test_memory_tracked_by_someone_else_is_refused_in_words():
-    with _mapped() as start, _track(start):
-        with pytest.raises(pagewatch.RangeNotTrackable, match="another userfaultfd"), _track(start):
-            pass
+    refused = pytest.raises(pagewatch.RangeNotTrackable, match="another userfaultfd")
+    with _mapped() as start, _track(start), refused, _track(start):
+        pass
 
 
 def test_a_refused_tracker_leaves_nothing_armed():
@@ -267,7 +267,7 @@ def test_closing_leaves_no_protection_and_no_registration():
 
 
 def _pagemap_words(start: int) -> list[int]:
-    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+    with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
         pagemap.seek(start // PAGE_SIZE * 8)
         data = pagemap.read(_PAGES * 8)
     return [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]

@@ -9,11 +9,11 @@ from multiprocessing import shared_memory
 
 import numpy as np
 import pytest
-from support.needs import requires
 
 import pagewatch
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.buffers import buffer_span
+from support.needs import requires
 
 pytestmark = requires("uffd_wp_async", "pagemap_scan")
 
@@ -49,7 +49,7 @@ def _edges(target: object) -> list[slice]:
         lambda: np.zeros(_BYTES // 8, "M8[ns]"),
         lambda: bytearray(_BYTES),
         lambda: array.array("d", bytes(_BYTES)),
-        lambda: (ctypes.c_char * _BYTES)(),
+        ctypes.c_char * _BYTES,
         lambda: memoryview(bytearray(_BYTES))[100:-100],
         lambda: np.zeros(2 * _BYTES, np.uint8)[777:-333],
     ],
@@ -194,7 +194,7 @@ def test_nothing_per_collect_reads_proc_for_own_memory(monkeypatch):
     with pagewatch.track(target) as tracker:
         calls = []
         for module, name in ((os, "open"), (os, "pread"), (os, "read"), (builtins, "open")):
-            monkeypatch.setattr(module, name, lambda *a, name=name, **k: calls.append(name))
+            monkeypatch.setattr(module, name, lambda *_, name=name, **__: calls.append(name))
         tracker.collect()
         monkeypatch.undo()
     assert calls == []

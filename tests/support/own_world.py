@@ -1,14 +1,13 @@
-"""This process's own memory as a TrackedWorld."""
+"""The memory of this very process as a TrackedWorld."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from support import libc
-
 import pagewatch
 from pagewatch.trackers.base import Tracker
 from pagewatch.vocab.addresses import PAGE_SIZE
+from support import libc
 
 
 class OwnWorld:

@@ -4,9 +4,9 @@ import os
 import threading
 
 import pytest
-from support.fake_world import PAGE, FakeWorld
 
 from pagewatch.vocab.errors import RangeNotTrackable, TargetGone, TrackerClosed
+from support.fake_world import PAGE, FakeWorld
 
 _PAGES = 32
 

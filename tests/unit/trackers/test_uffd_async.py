@@ -1,11 +1,11 @@
 """The tracker's own logic, on the fake of the ports. The contract itself is in tests/conformance."""
 
 import pytest
-from support.fake_world import PAGE, FakeWorld
 
 from pagewatch.testing.epoch_contract import spots_of, written_pages
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.errors import RangeNotTrackable
+from support.fake_world import PAGE, FakeWorld
 
 _PAGES = 32
 
@@ -118,7 +118,7 @@ def test_what_was_not_huge_when_armed_is_not_collapsed(world):
 
 
 def test_late_bytes_are_counted(world):
-    start, end = _area(world)
+    _, end = _area(world)
     with world.track(None) as tracker:
         world.map(4, at=end + 16 * PAGE)
         tracker.collect()
