@@ -1,7 +1,7 @@
 """Two passes over the epochs of a recording: first which pages are ever written and when, then how often.
 
-The first pass fixes the axes, the second counts. Neither keeps epochs: memory is some 20 bytes per
-page that was ever written (0.5 % of it), whatever the recording's length.
+The first pass fixes the axes, the second counts. Neither keeps epochs, and both count by runs of pages:
+memory grows with the distinct ends of runs, not with the length of the recording or of its runs.
 """
 
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Count:
         self._edges = survey.areas.edges()
         self.axis: Axis = compact_axis(survey.written, self._edges, limit=rows)
         self.columns: Columns = columns_of(survey.rounds, survey.ends_ns, limit=columns)
-        self.rewrites = Rewrites(survey.written)
+        self.rewrites = Rewrites()
         self.unique_pages: I64 = survey.written.per_bin(self._edges)
         n_areas = len(survey.areas.areas)
         self.page_writes = np.zeros(n_areas, np.int64)

@@ -143,7 +143,7 @@ def _hot(figures: Figures, index: int) -> dict[str, str]:
         "label": wording.shorten(mapping.label, 48),
         "addresses": wording.addresses(hot.start, hot.end),
         "size": wording.size(hot.end - hot.start),
-        "epochs": wording.count(hot.epochs),
+        "epochs": f"{wording.count(hot.epochs)} of {wording.count(hot.of_epochs)}",
     }
 
 
@@ -160,12 +160,11 @@ def _rewrites(figures: Figures) -> list[dict[str, Any]]:
 
 
 def _blind_spots(figures: Figures) -> list[dict[str, str]]:
-    epochs = {process.pid: wording.count(process.epochs) for process in figures.processes}
     names = {process.pid: wording.printable(process.name) for process in figures.processes}
     return [
         {
             "size": wording.size(blind.pages * figures.header.page_size),
-            "epochs": f"{wording.count(blind.epochs)} of {epochs[blind.pid]} epochs",
+            "epochs": f"{wording.count(blind.epochs)} of {wording.count(blind.of_epochs)} epochs",
             "process": f"{names.get(blind.pid, '')} {blind.pid}".strip(),
             "reason": blind.reason.value,
             "details": "; ".join(wording.shorten(detail, 80) for detail in blind.details),

@@ -127,7 +127,8 @@ def _heat_hover(image: Any, figures: Figures, seconds: npt.NDArray[np.float64]) 
             wording.addresses(start, end)
             for start, end in zip(heatmap.row_start.tolist(), heatmap.row_end.tolist(), strict=True)
         ],
-        "pages": heatmap.row_pages.tolist(),
+        # As what a browser counts in: a row of a hostile recording may claim more than 2^53 pages.
+        "pages": heatmap.row_pages.astype(np.float64),
     }
     cells = ColumnDataSource({"page_writes": [_smallest(heatmap.page_writes)], "rounds": [heatmap.rounds.astype("i4")]})
     formatter = CustomJSHover(

@@ -162,14 +162,13 @@ def _bar(share: float) -> Text:
 
 
 def _hottest(figures: Figures) -> RenderableType:
-    page, of_process = figures.header.page_size, {process.pid: process.epochs for process in figures.processes}
     grid = Table.grid(padding=(0, 2, 0, 0))
     for hot in figures.hottest[:_N_HOTTEST]:
         mapping = figures.mappings[hot.mapping]
-        epochs = f"{wording.count(hot.epochs)} of {wording.count(of_process.get(mapping.pid, hot.epochs))} epochs"
+        epochs = f"{wording.count(hot.epochs)} of {wording.count(hot.of_epochs)} epochs"
         grid.add_row(
             wording.addresses(hot.start, hot.end),
-            Text(wording.size((hot.end - hot.start) // page * page), justify="right"),
+            Text(wording.size(hot.end - hot.start), justify="right"),
             Text(epochs, "bold cyan", justify="right"),
             Text(wording.shorten(mapping.label, 40)),
         )
@@ -177,11 +176,11 @@ def _hottest(figures: Figures) -> RenderableType:
 
 
 def _blind_spots(figures: Figures) -> RenderableType:
-    page, of_process = figures.header.page_size, {process.pid: process.epochs for process in figures.processes}
+    page = figures.header.page_size
     lines = [Text("Writes between two collects count once, however many they were.")]
     for blind in figures.blind_spots:
         size = wording.size(blind.pages * page)
-        epochs = f"{wording.count(blind.epochs)} of {wording.count(of_process.get(blind.pid, blind.epochs))} epochs"
+        epochs = f"{wording.count(blind.epochs)} of {wording.count(blind.of_epochs)} epochs"
         line = Text.assemble((f"{size} in {epochs}", "yellow"), f" of process {blind.pid}: {blind.reason.value}")
         if blind.details:
             line.append(f" ({'; '.join(wording.shorten(detail, 60) for detail in blind.details)})", "dim")

@@ -120,6 +120,8 @@ class HotRange:
     end: int
     epochs: int
     """In how many epochs each of them was written."""
+    of_epochs: int
+    """Epochs of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,9 @@ class BlindFigure:
     pages: int
     """Pages concerned at some time."""
     epochs: int
-    """Epochs concerned, of those of this process."""
+    """Epochs concerned."""
+    of_epochs: int
+    """Epochs of the process."""
     details: tuple[str, ...]
     """What was noted beyond the reason, at most five, such as names of mappings."""
 

@@ -23,4 +23,4 @@ def test_at_most_five_different_details_are_kept() -> None:
         blindness.add(recordings.epoch(index, [], blind_spots=(spot(index, BlindReason.PINNED, f"ring {index // 2}"),)))
     (figure,) = blindness.figures()
     assert figure.details == ("ring 0", "ring 1", "ring 2", "ring 3", "ring 4")
-    assert (figure.pages, figure.epochs) == (20, 20)
+    assert (figure.pages, figure.epochs, figure.of_epochs) == (20, 20, 20)
