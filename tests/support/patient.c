@@ -1,4 +1,4 @@
-/* Programs to attach to, one per mode: patient MODE [ARGUMENT]. Each prints "ready", does what its mode says while a
+/* Programs to attach to, one per mode: patient MODE [ARGUMENT [MILLISECONDS]]. Each prints "ready", does what its mode says while a
  * tracker comes and goes, and then prints what it saw. Nothing here knows of trackers. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+static long duration_ms = 1500;
 static volatile sig_atomic_t n_signals;
 static volatile char order[64];
 
@@ -79,7 +80,7 @@ static int timed(const char *name) {
     ready();
     double start = now_ms();
     errno = 0;
-    long result = timed_call(name, 1500);
+    long result = timed_call(name, duration_ms);
     printf("%ld %d %.0f\n", result, errno, now_ms() - start);
     return 0;
 }
@@ -354,7 +355,7 @@ static int no_room(const char *unused) {
 static void *vforking_thread(void *unused) {
     pid_t child = vfork();
     if (!child) {
-        struct timespec t = milliseconds(1500);
+        struct timespec t = milliseconds(duration_ms);
         nanosleep(&t, NULL);
         _exit(0);
     }
@@ -422,6 +423,7 @@ static const struct { const char *name; int (*run)(const char *); } modes[] = {
 };
 
 int main(int argc, char **argv) {
+    if (argc > 3) duration_ms = atol(argv[3]);
     for (unsigned i = 0; i < sizeof modes / sizeof *modes; i++)
         if (argc > 1 && !strcmp(argv[1], modes[i].name)) return modes[i].run(argc > 2 ? argv[2] : "");
     return 94;

@@ -4,6 +4,7 @@ It owns its session and ignores the signals that end a tracker, so that an opera
 If nobody is left to take the answer, the descriptor is closed, and the target runs on as if nothing had happened.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -22,6 +23,7 @@ from pagewatch.vocab.errors import CannotAttach, PagewatchError, TargetGone
 
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 _MAX_DESCRIPTORS = 2
+_PRIORITY = -20
 
 
 def main(descriptor: int) -> None:
@@ -32,6 +34,9 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     gc.disable()
+    # A target is stopped while this process waits for a processor.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     with socket.socket(fileno=descriptor) as tracker:
         data, descriptors = receive(tracker, _MAX_DESCRIPTORS)
         if not data:

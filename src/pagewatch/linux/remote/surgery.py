@@ -58,7 +58,9 @@ def take_userfaultfd(patient: Patient, site: int | None, deadline_ns: int) -> in
         descriptor = _fetched(patient, number)
         patient.watch.mark("fetch")
         if descriptor is not None:
-            _call(thread, arch.calling(idle, site, syscall_number("close"), number), None)
+            thread.set_registers(arch.calling(idle, site, syscall_number("close"), number))
+            # To its entry only: it runs on the way to the stop in which everything is put back.
+            thread.run_to_syscall(None)
             patient.watch.mark("close")
     patient.watch.mark("restore")
     if descriptor is None:
