@@ -41,7 +41,7 @@ class Stamped:
     def of_output(cls, text: str) -> "Stamped":
         """Read its output."""
         base, *lines = text.splitlines()
-        return cls(int(base), tuple(tuple(map(int, line.split())) for line in lines if line[0].isdigit()))
+        return cls(int(base), tuple(tuple(map(int, line.split())) for line in lines))
 
 
 def stamper_command(seed: int) -> list[object]:
@@ -80,7 +80,7 @@ def _pages_of(epoch: EpochRow, base: int) -> set[int]:
 
 
 def test_a_started_program_s_stores_are_all_in_the_right_epochs(tmp_path: Path) -> None:
-    done = pagewatch("record", "-o", tmp_path / "r", "--hz", 50, "--", *stamper_command(1))
+    done = pagewatch("record", "-o", tmp_path / "r", "--hz", 50, "--", *stamper_command(1), stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     trace = Trace.open(tmp_path / "r")
     assert_recorded_exactly(trace, Stamped.of_output(done.stdout))
@@ -90,30 +90,26 @@ def test_a_started_program_s_stores_are_all_in_the_right_epochs(tmp_path: Path) 
     assert f"pagewatch report {tmp_path / 'r'}" in done.stderr
 
 
+@contextmanager
+def recorded_stamper(path: Path, seed: int) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
+    """A stamper that was running already, and its recorder, which has begun."""
+    with (
+        start(stamper_command(seed), stdin=subprocess.PIPE) as target,
+        start_pagewatch("record", "-o", path, "--hz", 50, "-p", target.pid) as recorder,
+    ):
+        wait_until((path / "recording.jsonl").exists, "the recording")
+        yield target, recorder
+
+
 def test_a_running_program_s_stores_are_all_in_the_right_epochs(tmp_path: Path) -> None:
-    with start(stamper_command(2)) as target:
-        assert target.stdout is not None
-        base = target.stdout.readline()
-        done = pagewatch("record", "-o", tmp_path / "r", "--hz", 50, "-p", target.pid)
-        rest = target.stdout.read()
-    assert done.returncode == 0, done.stderr
+    with recorded_stamper(tmp_path / "r", 2) as (target, recorder):
+        out, _ = target.communicate("go\n")
+        _, said = recorder.communicate()
+    assert recorder.returncode == 0, said
     assert target.returncode == 42
     trace = Trace.open(tmp_path / "r")
-    assert_recorded_exactly(trace, Stamped.of_output(base + rest))
+    assert_recorded_exactly(trace, Stamped.of_output(out))
     assert [row.pid for row in trace.processes] == [target.pid]
-
-
-def assert_sound(path: Path) -> Trace:
-    """A complete recording with written pages, all of them in mappings that it lists."""
-    trace = Trace.open(path)
-    assert trace.complete
-    written = 0
-    for epoch in trace.epochs():
-        written += epoch.regions.pages
-        assert 0 <= epoch.started_ns <= epoch.ended_ns <= trace.ended_ns
-    assert written > 0
-    assert any(row.mapping.name == "[heap]" for row in trace.mappings)
-    return trace
 
 
 NUMPY_PROGRAM = """
@@ -228,16 +224,13 @@ def sleeper() -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_killed_recorder_leaves_a_readable_recording_and_an_unharmed_target(tmp_path: Path) -> None:
-    with start(stamper_command(3)) as target:
-        assert target.stdout is not None
-        base = target.stdout.readline()
-        with start_pagewatch("record", "-o", tmp_path / "r", "--hz", 50, "-p", target.pid) as recorder:
-            journal = tmp_path / "r" / "recording.jsonl"
-            wait_until(lambda: journal.exists() and journal.read_text().count('"epochs"') > 1, "a flush")
-            recorder.kill()
-        rest = target.stdout.read()
+    journal = tmp_path / "r" / "recording.jsonl"
+    with recorded_stamper(tmp_path / "r", 3) as (target, recorder):
+        wait_until(lambda: journal.read_text().count('"epochs"') > 1, "a flush")
+        recorder.kill()
+        out, _ = target.communicate("go\n")
     assert target.returncode == 42
-    assert len(Stamped.of_output(base + rest).stamps) == _STAMPS
+    assert len(Stamped.of_output(out).stamps) > _STAMPS
     trace = Trace.open(tmp_path / "r")
     assert not trace.complete
     assert trace.epoch_count == len(list(trace.epochs())) > 0
