@@ -324,11 +324,3 @@ def test_a_failing_tracker_ends_the_recording_properly(
 def test_impossible_policies_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(InvalidArgument):
         Policy(**bad)
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [(0, "exited with status 0"), (-11, "was ended by SIGSEGV"), (-99, "was ended by signal 99"), (None, "ended")],
-)
-def test_endings_in_words(status: int | None, words: str) -> None:
-    assert str(Ending(status)) == words
