@@ -1,5 +1,6 @@
 """Whatever a recording claims, each renderer shows it: no error, no warning, no explosion of memory."""
 
+import json
 import random
 from io import StringIO
 
@@ -55,12 +56,13 @@ def test_any_recording_can_be_shown_in_every_form(seed: int) -> None:
     recording = any_recording(rng)
     rows, columns = rng.choice([1, 2, 7, 400]), rng.choice([1, 3, 600])
     figures = compute(recording, rows=rows, columns=columns)
-    as_json.render(figures)
+    assert json.loads(as_json.render(figures))
     for in_colour in (False, True):
         console = Console(file=StringIO(), width=rng.choice([40, 100]), force_terminal=in_colour)
         text.render(figures, console)
+        assert console.file.getvalue()
     try:
-        html.render(figures)
-        png.render(figures)
+        assert html.render(figures).rstrip().endswith("</html>")
+        assert png.render(figures).startswith(b"\x89PNG")
     except FeatureMissing as error:
         pytest.skip(str(error))

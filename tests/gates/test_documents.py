@@ -1,0 +1,37 @@
+"""What the documents show is run: blocks marked ``python`` in the README and in docs, in order, as one program."""
+
+import re
+import runpy
+
+import pytest
+
+from support.tree import ROOT, short
+
+_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTS = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if _BLOCK.search(path.read_text()))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=short)
+def test_code_in_documents_runs(path, tmp_path, monkeypatch):
+    """A block sees what the blocks before it defined. A line is at the place where the document has it."""
+    text = path.read_text()
+    lines = [""] * (text.count("\n") + 1)
+    for block in _BLOCK.finditer(text):
+        first = text.count("\n", 0, block.start(1))
+        code = block[1].splitlines()
+        lines[first : first + len(code)] = code
+    program = tmp_path / (path.stem + ".py")
+    program.write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    assert runpy.run_path(str(program), run_name="__main__")
+
+
+_LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if _LINK.search(p.read_text())], ids=short
+)
+def test_links_between_documents_lead_somewhere(path):
+    broken = [link for link in _LINK.findall(path.read_text()) if not (path.parent / link).exists()]
+    assert not broken
