@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pagewatch.report import wording
 from pagewatch.report.figures import compute
 from pagewatch.report.html import render
 from pagewatch.report.values import Figures
+from pagewatch.vocab import wording
 from support import recordings
 from support.browser import chromium
 from support.recordings import HOSTILE_NAME, Lively, PlainRecording

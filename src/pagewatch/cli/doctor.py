@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pagewatch._version import __version__
-from pagewatch.cli.text import printable
 from pagewatch.linux.features import CATALOGUE, Features, Group, features
 from pagewatch.linux.probes.support import Support
+from pagewatch.vocab.wording import printable
 
 
 @click.command("doctor")

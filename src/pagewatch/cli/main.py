@@ -14,8 +14,8 @@ from types import MappingProxyType
 import click
 
 from pagewatch._version import __version__
-from pagewatch.cli.text import printable
 from pagewatch.vocab.errors import InvalidArgument, PagewatchError
+from pagewatch.vocab.wording import printable
 
 COMMANDS = MappingProxyType(
     {

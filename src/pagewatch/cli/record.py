@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from pagewatch.cli.interrupts import Interrupts
-from pagewatch.cli.text import human_bytes, printable
 from pagewatch.linux.adapters import MonotonicClock
 from pagewatch.linux.remote.launch import Launched, launch
 from pagewatch.open import METHODS
@@ -23,6 +22,7 @@ from pagewatch.sessions import LiveProcesses, LiveSession, command_line
 from pagewatch.trace import Header, TraceWriter, check_output
 from pagewatch.trace.format import VERSION
 from pagewatch.vocab.addresses import PAGE_SIZE
+from pagewatch.vocab.wording import printable, size
 
 _REDRAW_NS = 200_000_000
 
@@ -196,12 +196,12 @@ def _progress_line(*, shared: bool) -> Iterator[Callable[[Progress], None]]:
 def _progress_text(progress: Progress) -> str:
     seconds = progress.elapsed_ns / 1e9
     written = progress.n_pages * PAGE_SIZE
-    rate = human_bytes(written / seconds) if seconds else "-"
+    rate = size(written / seconds) if seconds else "-"
     parts = [
         f"{seconds:.1f} s",
         f"{progress.n_epochs} epochs",
-        f"{human_bytes(written)} written ({rate}/s)",
-        f"recording {human_bytes(progress.n_bytes)}",
+        f"{size(written)} written ({rate}/s)",
+        f"recording {size(progress.n_bytes)}",
     ]
     if progress.n_processes > 1:
         parts.insert(1, f"{progress.n_processes} processes")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pagewatch.report import wording
+from pagewatch.report import captions
 from pagewatch.report.figures import compute
 from pagewatch.report.recording import Recording, Watched
 from pagewatch.trace import Trace
+from pagewatch.vocab import wording
 
 if TYPE_CHECKING:
     from pagewatch.report.values import Figures
@@ -78,7 +79,7 @@ def command(
         console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
         render_text(figures(*grid_size(console)), console)
     if not trace.complete:
-        click.echo(f"pagewatch: {wording.missing(trace.ended_reason, trace.ended_ns)}", err=True)
+        click.echo(f"pagewatch: {captions.missing(trace.ended_reason, trace.ended_ns)}", err=True)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from pagewatch.cli.text import human_bytes, printable
 from pagewatch.linux.process import Process
 from pagewatch.vocab.categories import ALL_CATEGORIES, Category
 from pagewatch.vocab.errors import InvalidArgument, QueryError
@@ -14,6 +13,7 @@ from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.regions import Region, Regions, join
 from pagewatch.vocab.scan import Scan
+from pagewatch.vocab.wording import printable, size
 
 _Range = tuple[int, int]
 _TOP_OF_USER_SPACE = 1 << 63
@@ -100,7 +100,7 @@ def _as_lines(scan: Scan, rows: Sequence[tuple[Region, Mapping | None]]) -> Iter
         n_pages = (region.end - region.start) // page_size
         label = f"{mapping.permissions} {printable(mapping.label)}" if mapping else "(mapped just now)"
         yield f"{where:<{width}}  {n_pages:>9}  {_names(region.categories):<{names}}  {label}"
-    yield f"{scan.regions.pages} pages ({human_bytes(scan.regions.nbytes)}) match"
+    yield f"{scan.regions.pages} pages ({size(scan.regions.nbytes)}) match"
     if not scan.complete:
         yield f"stopped by --max-pages at {scan.walk_end:x}"
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from pagewatch._version import __version__
-from pagewatch.report import scale, wording
+from pagewatch.report import captions, scale
 from pagewatch.report.values import Figures
+from pagewatch.vocab import wording
 from pagewatch.vocab.errors import FeatureMissing
 
 _N_MAPPINGS = 500
@@ -46,8 +47,8 @@ def _content(figures: Figures) -> dict[str, Any]:
     shown = figures.mappings[:_N_MAPPINGS]
     return {
         "version": __version__,
-        "title": wording.command(figures),
-        "warning": "" if figures.complete else wording.missing(figures.ended_reason, totals.duration_ns),
+        "title": captions.command(figures),
+        "warning": "" if figures.complete else captions.missing(figures.ended_reason, totals.duration_ns),
         "facts": _facts(figures),
         "cards": _cards(figures),
         "many_processes": len(figures.processes) > 1,
@@ -121,7 +122,7 @@ def _mapping(figures: Figures, index: int) -> dict[str, Any]:
     return {
         "label": wording.printable(mapping.label),
         "addresses": wording.addresses(mapping.start, mapping.end),
-        "process": wording.process(mapping),
+        "process": captions.process(mapping),
         "share": mapping.share_written,
         "share_text": wording.percent(mapping.share_written),
         "numbers": [

@@ -24,8 +24,9 @@ from bokeh.models import (
 from bokeh.models.annotations.geometry import Span
 from bokeh.plotting import figure
 
-from pagewatch.report import scale, wording
+from pagewatch.report import captions, scale
 from pagewatch.report.values import Figures
+from pagewatch.vocab import wording
 
 N_COLOURS = 255
 _MAP_HEIGHT = 480
@@ -122,7 +123,7 @@ def _heat_hover(image: Any, figures: Figures, seconds: npt.NDArray[np.float64]) 
             wording.printable(mapping.label) + (f" and {n} more" if n else "")
             for mapping, n in zip(mappings, others.tolist(), strict=True)
         ],
-        "process": [wording.process(mapping) for mapping in mappings],
+        "process": [captions.process(mapping) for mapping in mappings],
         "addresses": [
             wording.addresses(start, end)
             for start, end in zip(heatmap.row_start.tolist(), heatmap.row_end.tolist(), strict=True)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pagewatch.report import scale, wording
+from pagewatch.report import captions, scale
 from pagewatch.report.values import Figures
+from pagewatch.vocab import wording
 from pagewatch.vocab.errors import FeatureMissing
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _title(sheet: Any, figures: Figures) -> None:
     ]
     if not figures.complete:
         facts.append("recording incomplete")
-    sheet.text(0.03, 0.945, wording.shorten(wording.command(figures), 90), size=15, weight="bold")
+    sheet.text(0.03, 0.945, wording.shorten(captions.command(figures), 90), size=15, weight="bold")
     sheet.text(0.03, 0.91, "  ·  ".join(facts), size=9, color=_SOFT)
 
 

@@ -8,8 +8,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from pagewatch.report import textmap, wording
+from pagewatch.report import captions, textmap
 from pagewatch.report.values import Figures, MappingFigure
+from pagewatch.vocab import wording
 
 _N_MAPPINGS = 12
 _N_HOTTEST = 5
@@ -73,9 +74,9 @@ def _heading(figures: Figures) -> RenderableType:
         wording.printable(header.method),
         f"Linux {wording.printable(header.kernel)} {wording.printable(header.machine)}",
     ]
-    lines = [Text(wording.command(figures), "bold", overflow="ellipsis", no_wrap=True), Text(" · ".join(facts), "dim")]
+    lines = [Text(captions.command(figures), "bold", overflow="ellipsis", no_wrap=True), Text(" · ".join(facts), "dim")]
     if not figures.complete:
-        warning = wording.missing(figures.ended_reason, totals.duration_ns)
+        warning = captions.missing(figures.ended_reason, totals.duration_ns)
         lines.append(Text(f"{warning[0].upper()}{warning[1:]}", "bold yellow"))
     return Group(*lines)
 
@@ -139,7 +140,7 @@ def _columns(figures: Figures, width: int) -> list[_Column]:
         ("first – last write", 18, "left", _span),
     ]
     if len(figures.processes) > 1:
-        columns.insert(0, ("process", 16, "left", lambda m: Text(wording.shorten(wording.process(m), 16), "dim")))
+        columns.insert(0, ("process", 16, "left", lambda m: Text(wording.shorten(captions.process(m), 16), "dim")))
     while len(columns) > 2 and width - sum(least + 2 for _, least, _, _ in columns) < _LEAST_LABEL + 2:
         columns.pop()
     return columns

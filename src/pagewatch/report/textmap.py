@@ -6,8 +6,9 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pagewatch.report import scale, wording
+from pagewatch.report import captions, scale
 from pagewatch.report.values import Figures
+from pagewatch.vocab import wording
 
 _LABEL_WIDTH = 20
 _N_LINES = 28
@@ -36,7 +37,7 @@ def heatmap(figures: Figures, width: int, *, in_colour: bool) -> RenderableType:
     for mapping_index, first, end in figures.heatmap.bands():
         mapping = figures.mappings[mapping_index]
         if mapping.pid != process and len(figures.processes) > 1:
-            lines.append(Text(f"  {wording.shorten(wording.process(mapping), width - 2)}", "bold"))
+            lines.append(Text(f"  {wording.shorten(captions.process(mapping), width - 2)}", "bold"))
         process = mapping.pid
         labels = _labels(figures, mapping_index, first, end)
         for number, row in enumerate(range(first, end, cells.rows_per_line)):

@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pagewatch.report import wording
 from pagewatch.report.figures import compute
 from pagewatch.report.html import render
+from pagewatch.vocab import wording
 from pagewatch.vocab.errors import FeatureMissing
 from support import recordings
 from support.recordings import HOSTILE_NAME, Lively, PlainRecording

@@ -2,10 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagewatch.report import wording
-from pagewatch.report.figures import compute
-from support import recordings
-from support.recordings import HOSTILE_NAME, PlainRecording
+from pagewatch.vocab import wording
+from support.recordings import HOSTILE_NAME
 
 
 @pytest.mark.parametrize(
@@ -59,20 +57,19 @@ def test_hostile_text_cannot_steer_a_terminal() -> None:
     assert "\\u202e" in wording.printable(HOSTILE_NAME)
 
 
-@pytest.mark.parametrize(
-    ("command", "text"),
-    [
-        ((), "(unknown command)"),
-        (("a b", "", ""), "a b"),
-        (("sh", "-c", "x y"), "sh -c 'x y'"),
-        (("x", "", "y"), "x '' y"),
-    ],
-)
-def test_a_command_is_one_line(command: tuple[str, ...], text: str) -> None:
-    recording = PlainRecording(recordings.header(command=command))
-    assert wording.command(compute(recording, rows=1, columns=1)) == text
-
-
 def test_an_impossible_time_is_no_error() -> None:
     assert wording.moment(0) == "1970-01-01 00:00 UTC"
     assert wording.moment(1e300) == wording.moment(float("nan")) == "at an unknown time"
+
+
+@given(text=st.text())
+def test_nothing_that_moves_a_cursor_is_left(text: str) -> None:
+    shown = wording.printable(text)
+    assert shown.isprintable()
+    shown.encode()
+    if text.isprintable():
+        assert shown == text
+
+
+def test_odd_bytes_of_a_name_are_escaped() -> None:
+    assert wording.printable("a\udcff\n") == "a\\udcff\\n"

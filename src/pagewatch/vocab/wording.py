@@ -1,8 +1,6 @@
-"""Numbers and foreign text as a reader wants them, the same in every renderer."""
+"""Numbers, and text that someone else chose, as a reader wants them: the same in every output."""
 
 from datetime import UTC, datetime
-
-from pagewatch.report.values import Figures, MappingFigure
 
 _ELLIPSIS = "…"
 
@@ -87,27 +85,6 @@ def shorten(text: str, width: int) -> str:
 def addresses(start: int, end: int) -> str:
     """A half-open range of addresses in hexadecimal."""
     return f"{start:x}-{end:x}"
-
-
-def process(mapping: MappingFigure) -> str:
-    """Which process a mapping belongs to, such as ``redis-server 4211``."""
-    return f"{printable(mapping.process)} {mapping.pid}".strip()
-
-
-def command(figures: Figures) -> str:
-    """The recorded command in one line."""
-    words = [printable(word) for word in figures.header.command]
-    # A program that writes its own title over its arguments leaves empty ones behind.
-    while words and not words[-1]:
-        words.pop()
-    if len(words) < 2:
-        return words[0] if words else "(unknown command)"
-    return " ".join(word if word and " " not in word else f"'{word}'" for word in words)
-
-
-def missing(ended_reason: str, ended_ns: int) -> str:
-    """What a recording that is not complete lacks, as a sentence."""
-    return f"the recording holds only the first {duration(ended_ns)} ({printable(ended_reason)})"
 
 
 def _three_digits(number: float) -> str:
