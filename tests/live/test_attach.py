@@ -18,6 +18,7 @@ from support.pace import fewer, longer, skip_if_slow
 from support.patients import Patient, Ward, expected_checksum, wait_until
 
 pytestmark = [pytest.mark.live, requires("userfaultfd")]
+arm64_only = pytest.mark.skipif(platform.machine() != "aarch64", reason="a matter of arm64 alone")
 x86_only = pytest.mark.skipif(platform.machine() != "x86_64", reason="a matter of x86-64 alone")
 
 _UFFDIO_API, _UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00
@@ -143,6 +144,18 @@ def test_sigtrap_stays_as_the_program_set_it(ward: Ward, how: str, blocked: int)
     with ward("trapped", how) as patient:
         attach_and_let_go(patient, fewer(30))
         assert patient.finish() == f"kept {blocked} 0"
+
+
+@arm64_only
+@pytest.mark.parametrize("how", ["plain", "streaming"])
+def test_scalable_vectors_keep_their_values(ward: Ward, how: str) -> None:
+    try:
+        patient = ward("scalable", how)
+    except RuntimeError:
+        pytest.skip(f"needs a processor with {'SME' if how == 'streaming' else 'SVE'}")
+    with patient:
+        attach_and_let_go(patient, fewer(100))
+        assert patient.finish().startswith("0 of ")
 
 
 @x86_only

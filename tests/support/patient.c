@@ -251,6 +251,37 @@ static int trapped(const char *how) {
     return 0;
 }
 
+#ifdef __aarch64__
+#include <sys/auxv.h>
+/* Fills scalable vectors and a predicate, spins, and counts the bytes that changed; in streaming mode if asked to. */
+#define VECTORS_HOLD(before, after) \
+    ".arch_extension sve\n .arch_extension sme\n" before \
+    "ptrue p0.b\n index z0.b, #1, #3\n index z31.b, #7, #5\n" \
+    "1: subs %0, %0, #1\n b.ne 1b\n" \
+    "ptrue p3.b\n index z1.b, #1, #3\n cmpne p1.b, p3/z, z0.b, z1.b\n cntp %0, p3, p1.b\n" \
+    "index z1.b, #7, #5\n cmpne p1.b, p3/z, z31.b, z1.b\n cntp x1, p3, p1.b\n orr %0, %0, x1\n" \
+    "cntp x1, p3, p0.b\n cntb x2\n sub x1, x2, x1\n orr %0, %0, x1\n" after
+#define EVERY_VECTOR \
+    "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", \
+    "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+
+static int scalable(const char *how) {
+    int streaming = !strcmp(how, "streaming");
+    if (streaming ? !(getauxval(AT_HWCAP2) >> 23 & 1) : !(getauxval(AT_HWCAP) >> 22 & 1)) return 77;
+    long bad, any = 0, n = 0;
+    ready();
+    do {
+        bad = 3000000;
+        if (streaming) __asm__ volatile(VECTORS_HOLD("smstart sm\n", "smstop sm\n") : "+r"(bad) : : "x1", "x2", "cc", EVERY_VECTOR);
+        else __asm__ volatile(VECTORS_HOLD("", "") : "+r"(bad) : : "x1", "x2", "cc", EVERY_VECTOR);
+        any += bad != 0;
+        n++;
+    } while (!input_ended());
+    printf("%ld of %ld changed\n", any, n);
+    return 0;
+}
+#endif
+
 #ifdef __x86_64__
 #include <sys/rseq.h>
 /* Spins inside a restartable sequence. Whatever takes the thread out of it must send it to the abort handler: once
@@ -355,8 +386,8 @@ static int no_room(const char *unused) {
 static void *vforking_thread(void *unused) {
     pid_t child = vfork();
     if (!child) {
-        struct timespec t = milliseconds(duration_ms);
-        nanosleep(&t, NULL);
+        struct pollfd input = {.fd = 0, .events = POLLIN};
+        poll(&input, 1, -1);
         _exit(0);
     }
     return NULL;
@@ -417,6 +448,9 @@ static const struct { const char *name; int (*run)(const char *); } modes[] = {
     {"trapped", trapped}, {"dead_leader", dead_leader}, {"filtered", filtered}, {"dispatching", dispatching},
     {"nobody", nobody}, {"no_room", no_room}, {"vforking", vforking}, {"tracing", tracing}, {"churning", churning},
     {"executing", executing},
+#ifdef __aarch64__
+    {"scalable", scalable},
+#endif
 #ifdef __x86_64__
     {"in_sequence", in_sequence}, {"stepping", stepping},
 #endif

@@ -34,8 +34,8 @@ class Architecture(Protocol):
     3. in ``settle``, from its ``arch/*/kernel/signal.c``: how an interrupted call is recognised at the first stop
        (before or after the kernel has rewound it?), what calls it by its true number (``restart_syscall`` for
        sleeps with a timeout), and which registers a system call destroys beyond its result;
-    4. in ``calling``: what else in the registers could make the call fault or be taken for a restart (trap flag,
-       branch target state, the number of the call before).
+    4. in ``calling``: what else in the registers could make the call fault or be taken for a restart (branch
+       target state, the number of the call before).
 
     ``tests/unit/linux/remote/test_inject.py`` runs every row; ``tests/live/test_attach*.py`` run on the machine itself.
     """

@@ -22,7 +22,6 @@ instruction = b"\x0f\x05"  # syscall
 alignment = 1
 registers_bytes = ctypes.sizeof(user_regs_struct)
 
-_TRAP_FLAG = 1 << 8
 _NO_SYSCALL = (1 << 64) - 1
 _RESTART_SYSCALL = SYSCALLS["x86_64"]["restart_syscall"]
 _RESTARTED = (ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND)
@@ -80,14 +79,13 @@ def moved(registers: bytes, address: int) -> bytes:
 def calling(registers: bytes, address: int, number: int, argument: int) -> bytes:
     """See :class:`~pagewatch.linux.remote.inject.base.Architecture`.
 
-    A program that single-steps itself would get a SIGTRAP for our call, by force: the trap flag is cleared.
+    The trap flag of a program that single-steps itself may stay: a syscall instruction masks it.
     """
     regs = user_regs_struct.from_buffer_copy(registers)
     regs.ip = address
     regs.ax = number
     regs.orig_ax = _NO_SYSCALL
     regs.di = argument
-    regs.flags &= ~_TRAP_FLAG
     return bytes(regs)
 
 
