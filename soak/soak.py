@@ -84,11 +84,11 @@ class ProgramWriter:
     """Writers in another program, found and armed from outside, with all the rest of its memory."""
 
     def __init__(self, build: Path, log: Log, seed: int) -> None:
-        binary = _compile(build / "writer", [])
+        binary = compile_writer(build / "writer", [])
         self._popen = subprocess.Popen(
             [binary, str(log.fd), str(_PAGES), str(_THREADS), str(seed)], pass_fds=[log.fd], stdin=subprocess.PIPE
         )
-        _wait_until_ready(log)
+        wait_until_ready(log)
         self.process = pagewatch.Process(self._popen.pid)
         self.process.attach()
         self.tracker = pagewatch.track(self.process)
@@ -112,13 +112,13 @@ class OwnWriter:
     """Writers in threads of this very process, beside the tracker; only their area is tracked."""
 
     def __init__(self, build: Path, log: Log, seed: int) -> None:
-        library = ctypes.CDLL(str(_compile(build / "writer.so", ["-shared", "-fPIC"])))
+        library = ctypes.CDLL(str(compile_writer(build / "writer.so", ["-shared", "-fPIC"])))
         control, self._control = os.pipe()
         arguments = (control, log.fd, ctypes.c_uint64(_PAGES), ctypes.c_uint64(_THREADS), ctypes.c_uint64(seed))
         self._code = -1
         self._thread = threading.Thread(target=self._run, args=(library, control, arguments))
         self._thread.start()
-        _wait_until_ready(log)
+        wait_until_ready(log)
         self.process = pagewatch.Process()
         start = log.value("area")
         self.tracker = pagewatch.track((start, start + _PAGES * PAGE_SIZE))
@@ -273,13 +273,13 @@ def _collect_for(seconds: float, everyone: list[Soaked], collect: Collect, verdi
     verdict.seconds = time.monotonic() - began
 
 
-def _compile(target: Path, flags: list[str]) -> Path:
+def compile_writer(target: Path, flags: list[str]) -> Path:
     source = Path(__file__).parent / "writer.c"
     subprocess.run(["gcc", "-O2", "-pthread", *flags, "-o", target, source], check=True)
     return target
 
 
-def _wait_until_ready(log: Log) -> None:
+def wait_until_ready(log: Log) -> None:
     deadline = time.monotonic() + 30
     while not log.value("ready"):
         if time.monotonic() > deadline:
