@@ -27,22 +27,25 @@ class Surgeon:
     def __init__(self) -> None:
         """Start it.
 
-        :raises FeatureMissing: this Python does not know its own interpreter (it is embedded in another program).
+        :raises FeatureMissing: there is no interpreter to run it (this Python is embedded in another program).
         """
-        if not sys.executable:
-            raise FeatureMissing("attach", "the Python interpreter is not known", "set sys.executable to its path")
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            # Isolated and without site packages: quick to start, and nobody's environment changes what it does.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), _ROOT],
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                cwd="/",
-            )
+            try:
+                # Isolated and without site packages: quick to start, and nobody's environment changes what it does.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), _ROOT],
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    cwd="/",
+                )
+            except OSError as error:
+                self._socket.close()
+                reason = f"the interpreter {sys.executable!r} cannot be run: {error.strerror}"
+                raise FeatureMissing("attach", reason, "set sys.executable to its path") from None
 
     @property
     def pid(self) -> int:
@@ -88,8 +91,9 @@ class Surgeon:
     def _last_words(self) -> str:
         if self._process.stderr is None:
             return ""
+        # At its end of the socket it is exiting, so this ends.
         lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it was killed"
+        return lines[-1] if lines else f"exit status {self._process.wait(_GRACE_S)}"
 
     def __enter__(self) -> Self:
         return self
