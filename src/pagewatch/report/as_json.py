@@ -3,6 +3,7 @@
 One object; every number stands in one place, and what follows from others is left out. Addresses are
 hexadecimal strings, because JSON readers lose bits beyond 2^53; times are nanoseconds since the recording
 began; pages have ``recording.page_size`` bytes. ``schema`` changes only when a reader would break.
+``docs/report.md`` lists every member.
 
 * ``recording``: command, method, hz, kernel, machine, page_size, created_unix_s, complete, ended_reason
 * ``totals``, ``processes``, ``mappings``, ``hottest``, ``rewrites``, ``blind_spots``: the fields of

@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,18 +11,28 @@ from pagewatch.report.values import Figures
 from support import recordings
 from support.recordings import HOSTILE_NAME, Lively, PlainRecording
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "report.md"
+
 
 def both(recording: PlainRecording) -> tuple[Figures, Any]:
     figures = compute(recording, rows=50, columns=40)
     return figures, json.loads(as_json.render(figures))
 
 
-def test_the_object_has_the_documented_members() -> None:
+def members(report: dict[str, Any]) -> dict[str, set[str]]:
+    """The names of what each member holds."""
+    samples = {name: value[0] if isinstance(value, list) else value for name, value in report.items()}
+    return {name: set(value) if isinstance(value, dict) else set() for name, value in samples.items()}
+
+
+def test_the_documentation_lists_every_member_and_no_other() -> None:
     _, report = both(Lively(n_epochs=30).recording())
-    assert report["schema"] == "pagewatch-report/1"
-    assert as_json.__doc__ is not None
-    for name in report.keys() - {"schema"}:
-        assert f"``{name}``" in as_json.__doc__
+    table = DOCUMENT.read_text(encoding="utf-8").split("| member | content |", 1)[1]
+    rows = dict(line.strip("| ").split(" | ", 1) for line in table.splitlines()[2:] if line.startswith("|"))
+    documented = {name.strip("`"): set(re.findall(r"`(\w+)`", content)) for name, content in rows.items()}
+    found = members(report)
+    found["heatmap"] |= found["heatmap"] | set(report["heatmap"]["rows"][0]) | set(report["heatmap"]["cells"])
+    assert documented == found
 
 
 def test_the_heatmap_can_be_put_together_again() -> None:
