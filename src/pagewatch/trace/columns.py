@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pagewatch.trace.format import schema
+from pagewatch.trace.format import MAX_ROWS, schema
 from pagewatch.trace.journal import plain_text
 from pagewatch.trace.rows import EpochRow, Note
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
@@ -144,6 +144,7 @@ def epochs_from_batch(batch: Any, page_size: int) -> Iterator[StoredEpoch]:
     regions = _regions_from_column(batch.column(4), page_size)
     assumed = _regions_from_column(batch.column(5), page_size)
     spots = batch.column(6)
+    _check(len(spots.values) <= MAX_ROWS, f"more than {MAX_ROWS} blind spots in one commit")
     for position, (pid, index, started_ns, ended_ns) in enumerate(zip(pids, indices, starts, ends, strict=True)):
         _check(pid > 0 and 0 <= started_ns <= ended_ns, "an epoch's process or times are impossible")
         listed = spots[position].as_py()

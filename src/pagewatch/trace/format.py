@@ -22,9 +22,9 @@ END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 MAX_LINE_BYTES = 8 << 20
 """One line of the journal. The header is the long one: a command line can have 6 MiB."""
 MAX_CHUNK_BYTES = 1 << 30
-"""What one commit adds to one stream: at 20 bytes a region, 50 million regions."""
-MAX_LOG_ROWS = 1_000_000
-"""Rows of each stream that a reader keeps in memory: all but the epochs."""
+"""What one commit adds to one stream: at 20 bytes a region, 50 million regions. All of a stream kept in memory."""
+MAX_ROWS = 1_000_000
+"""Rows, or blind spots, of one commit; and of all of a stream that a reader keeps in memory: all but the epochs."""
 MAX_TIME_NS = (1 << 63) - 1
 MAX_PAGE_BYTES = 1 << 30
 

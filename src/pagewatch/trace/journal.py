@@ -18,6 +18,7 @@ from pagewatch.trace.format import (
     MAX_CHUNK_BYTES,
     MAX_LINE_BYTES,
     MAX_PAGE_BYTES,
+    MAX_ROWS,
     MAX_TIME_NS,
     STREAMS,
     VERSION,
@@ -169,7 +170,7 @@ def _entry(fields: dict[str, Any], at: dict[Stream, int], until_ns: int) -> Comm
             # Extents must join up: a line that was lost in between cannot go unnoticed.
             offset=_integer(offset, at[stream], at[stream]),
             n_bytes=_integer(n_bytes, 1, MAX_CHUNK_BYTES),
-            n_rows=_integer(n_rows, 0, n_bytes),
+            n_rows=_integer(n_rows, 0, MAX_ROWS),
             crc32=_integer(crc32, 0, 0xFFFFFFFF),
         )
         extents[stream] = extent

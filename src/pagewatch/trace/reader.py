@@ -16,7 +16,7 @@ from pagewatch.trace.columns import (
     processes_from_batch,
 )
 from pagewatch.trace.directory import open_file
-from pagewatch.trace.format import FILES, JOURNAL, MAX_LOG_ROWS, STREAMS, Stream
+from pagewatch.trace.format import FILES, JOURNAL, MAX_CHUNK_BYTES, MAX_ROWS, STREAMS, Stream
 from pagewatch.trace.history import mapping_rows, process_rows
 from pagewatch.trace.journal import Commit, End, Extent, read_journal
 from pagewatch.trace.messages import read_messages
@@ -155,8 +155,8 @@ def _take(history: _History, commit: Commit, path: Path, files: dict[Stream, Bin
             history.n_epochs += extent.n_rows
             continue
         log = history.logs[name]
-        if len(log) + extent.n_rows > MAX_LOG_ROWS:
-            raise TraceError(path / FILES[name], f"claims more than {MAX_LOG_ROWS} rows")
+        if len(log) + extent.n_rows > MAX_ROWS or extent.offset + extent.n_bytes > MAX_CHUNK_BYTES:
+            raise TraceError(path / FILES[name], f"has more than {MAX_ROWS} rows or {MAX_CHUNK_BYTES} bytes")
         log.extend(_read_extent(path / FILES[name], files[name], name, extent, _LOGS[name]))
     history.n_commits += 1
     history.ended_ns = commit.until_ns

@@ -17,7 +17,7 @@ from pagewatch.trace.format import (
     JOURNAL,
     MAX_CHUNK_BYTES,
     MAX_LINE_BYTES,
-    MAX_LOG_ROWS,
+    MAX_ROWS,
     STREAMS,
     Stream,
     schema,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FLUSH_NS = 1_000_000_000
 """Nothing waits longer than this to be written."""
 _FLUSH_REGIONS = 400_000
-"""Nor do more regions wait: 10 MB of memory."""
+"""Nor do more regions and blind spots wait: 10 MB of memory."""
 
 _MappingKey = tuple[int, int, str]
 
@@ -106,11 +106,11 @@ class TraceWriter:
         """
         known = self._mappings[pid]
         now = {(m.start, m.end, m.name): m for m in mappings}
-        for key in known.keys() - now.keys():
+        for key in [key for key in known if key not in now]:
             self._log("mappings", last_ns, MappingEvent(last_ns, known.pop(key), None, None))
-        for key in now.keys() - known.keys():
+        for key in [key for key in now if key not in known]:
             # Room is kept for the events that say that the mappings are gone.
-            if 2 * self._next_mapping >= MAX_LOG_ROWS - 2:
+            if 2 * self._next_mapping >= MAX_ROWS - 2:
                 if not self._mappings_full:
                     self.note(first_ns, "too many mappings: those that appear from now on are not listed")
                 self._mappings_full = True
@@ -128,7 +128,7 @@ class TraceWriter:
         self._blind_spots[row.pid] = row.blind_spots
         self._wait("epochs", row.ended_ns, StoredEpoch(row, same_blind_spots=same))
         self.n_epochs += 1
-        self._waiting_regions += len(row.regions) + len(row.assumed)
+        self._waiting_regions += len(row.regions) + len(row.assumed) + (0 if same else len(row.blind_spots))
         if self._waiting_regions >= _FLUSH_REGIONS:
             self.flush()
         else:
@@ -136,7 +136,7 @@ class TraceWriter:
 
     def note(self, at_ns: int, text: str) -> None:
         """Something worth knowing happened; beyond a million notes the rest is left out."""
-        if self._n_logged["notes"] < MAX_LOG_ROWS:
+        if self._n_logged["notes"] < MAX_ROWS:
             self._log("notes", at_ns, Note(at_ns, text))
 
     def flush_before(self, pause_ns: int) -> None:
@@ -189,8 +189,8 @@ class TraceWriter:
         self._commit({name: (schema(name).serialize(), 0) for name in STREAMS})
 
     def _log(self, stream: Stream, at_ns: int, row: Any) -> None:
-        if self._n_logged[stream] >= MAX_LOG_ROWS:
-            raise TraceError(self.path, f"more than {MAX_LOG_ROWS} {stream} cannot be recorded")
+        if self._n_logged[stream] >= MAX_ROWS:
+            raise TraceError(self.path, f"more than {MAX_ROWS} {stream} cannot be recorded")
         self._n_logged[stream] += 1
         self._wait(stream, at_ns, row)
 
@@ -206,7 +206,7 @@ class TraceWriter:
         extents: dict[Stream, Extent] = {}
         for name, (chunk, n_rows) in chunks.items():
             if len(chunk) > MAX_CHUNK_BYTES:
-                raise TraceError(self.path, "one epoch has more than 50 million regions: too many to record")
+                raise TraceError(self.path, f"more than {MAX_CHUNK_BYTES} bytes in one second cannot be recorded")
             offset = self._append(FILES[name], chunk)
             extents[name] = Extent(offset, len(chunk), n_rows, zlib.crc32(chunk))
         self._append_to_journal(commit_line(Commit(self._until_ns, extents)))

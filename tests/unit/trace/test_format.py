@@ -41,7 +41,7 @@ def test_every_column_is_documented_with_its_type_and_nothing_else_is(stream: St
             assert plain == str(field.type)
 
 
-@pytest.mark.parametrize("name", ["MAX_LINE_BYTES", "MAX_CHUNK_BYTES", "MAX_LOG_ROWS"])
+@pytest.mark.parametrize("name", ["MAX_LINE_BYTES", "MAX_CHUNK_BYTES", "MAX_ROWS"])
 def test_every_limit_is_documented(name: str) -> None:
     assert re.search(rf"\b{getattr(trace_format, name)}\b", DOCUMENT)
 

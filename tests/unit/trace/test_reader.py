@@ -250,6 +250,16 @@ def test_a_claim_beyond_the_file_is_a_cut_off_recording_not_an_allocation(record
     assert trace.epoch_count == 0
 
 
+def test_more_rows_than_a_reader_keeps_are_refused_before_they_are_read(recording: Path) -> None:
+    def change(lines: list[dict[str, object]]) -> None:
+        for line in lines[2:4]:
+            line["streams"]["notes"] = [*line["streams"].get("notes", [184, 1])[:2], 600_000, 0]
+
+    rewrite_journal(recording, change)
+    with pytest.raises(TraceError, match=r"notes\.arrows: has more than"):
+        Trace.open(recording)
+
+
 def test_counts_that_do_not_match_the_data_are_refused(recording: Path) -> None:
     def change(lines: list[dict[str, object]]) -> None:
         lines[2]["streams"]["epochs"][2] += 1

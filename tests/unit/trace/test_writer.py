@@ -121,7 +121,7 @@ def test_an_old_recording_is_replaced_and_other_files_stay(tmp_path: Path) -> No
 def test_more_mappings_than_a_reader_takes_are_left_out_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "MAX_LOG_ROWS", 22)
+    monkeypatch.setattr(writer_module, "MAX_ROWS", 22)
     writer = TraceWriter(tmp_path, rec.HEADER)
     writer.process_started(0, 500, parent_pid=1, name="p")
     for step in range(30):
