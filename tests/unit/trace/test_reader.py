@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import support.recorded as rec
-from pagewatch.trace import EpochRow, Trace, TraceWriter
+from pagewatch.trace import EpochRow, Trace, TraceWriter, reader
 from pagewatch.trace.rows import MappingRow, ProcessRow
 from pagewatch.vocab.errors import TraceError
 
@@ -250,13 +250,18 @@ def test_a_claim_beyond_the_file_is_a_cut_off_recording_not_an_allocation(record
     assert trace.epoch_count == 0
 
 
-def test_more_rows_than_a_reader_keeps_are_refused_before_they_are_read(recording: Path) -> None:
+def test_more_rows_than_a_reader_keeps_are_refused(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_ROWS", 1)
+    with pytest.raises(TraceError, match=r"processes\.arrows: has more than 1 rows"):
+        Trace.open(recording)
+
+
+def test_a_claim_of_more_rows_than_a_commit_may_have_is_refused(recording: Path) -> None:
     def change(lines: list[dict[str, object]]) -> None:
-        for line in lines[2:4]:
-            line["streams"]["notes"] = [*line["streams"].get("notes", [184, 1])[:2], 600_000, 0]
+        lines[2]["streams"]["epochs"][2] = 1_000_001
 
     rewrite_journal(recording, change)
-    with pytest.raises(TraceError, match=r"notes\.arrows: has more than"):
+    with pytest.raises(TraceError, match="not a number from 0 to 1000000"):
         Trace.open(recording)
 
 
