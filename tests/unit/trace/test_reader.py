@@ -252,7 +252,7 @@ def test_a_claim_beyond_the_file_is_a_cut_off_recording_not_an_allocation(record
 
 def test_more_rows_than_a_reader_keeps_are_refused(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MAX_ROWS", 1)
-    with pytest.raises(TraceError, match=r"processes\.arrows: has more than 1 rows"):
+    with pytest.raises(TraceError, match=r"mappings\.arrows: has more than 1 rows"):
         Trace.open(recording)
 
 
