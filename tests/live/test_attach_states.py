@@ -192,7 +192,9 @@ def test_seccomp_is_suspended_and_in_force_again(ward: Ward, how: str) -> None:
 def test_seccomp_that_may_not_be_suspended_is_refused(ward: Ward, how: str) -> None:
     with Patient([*_CAPLESS, str(ward.program), "filtered", how]) as patient:
         wait_until(lambda: patient.state() == "S")
+        before = times_asleep(patient)
         said = attach_without_capabilities(patient.pid)
+        assert times_asleep(patient) == before
         assert said.startswith(f"CannotAttach: cannot attach to process {patient.pid}: it runs under a seccomp filter")
         assert "SYS_ADMIN" in said
         assert patient.is_untouched()
@@ -205,6 +207,11 @@ def test_process_of_ones_own_needs_no_capability(ward: Ward) -> None:
         wait_until(lambda: patient.state() == "S")
         assert attach_without_capabilities(patient.pid) == "attached"
         assert patient.finish() == "1 0"
+
+
+def times_asleep(patient: Patient) -> str:
+    """How often it went to sleep: once more whenever something disturbed it."""
+    return fields_of(Path(f"/proc/{patient.pid}/status"))["voluntary_ctxt_switches"]
 
 
 def test_program_that_dispatches_its_own_system_calls_is_refused(ward: Ward) -> None:
@@ -242,8 +249,10 @@ def test_32_bit_program_is_refused(tmp_path: Path) -> None:
         pytest.skip("needs a kernel that runs i386 programs (CONFIG_IA32_EMULATION)")
     with patient:
         wait_until(lambda: patient.state() == "S")
+        before = times_asleep(patient)
         with pytest.raises(CannotAttach, match="32-bit"):
             attach(patient.pid)
+        assert times_asleep(patient) == before
         assert patient.is_untouched()
         patient.finish()
 

@@ -2,6 +2,7 @@
 
 import errno
 import time
+from pathlib import Path
 
 from pagewatch.linux.abi.ptrace import SUD_ON, PtraceOption, PtraceRequest, ptrace_sud_config
 from pagewatch.linux.proc import PTRACE_HINT
@@ -15,6 +16,8 @@ from pagewatch.vocab.errors import CannotAttach, NotPermitted, TargetGone
 _LEAST_PATIENCE_NS = 1_000_000
 _TRIES = 5
 _PAUSE_S = 0.001
+_BITS_32 = "it runs 32-bit code", "only 64-bit programs can be attached to"
+_ELF_32_BIT = b"\x7fELF\x01"
 
 
 class Patient:
@@ -50,7 +53,16 @@ class Patient:
         self.watch.mark("stop")
         return is_stopped
 
-    def check(self) -> None:
+    def check_running(self) -> None:
+        """Refuse, before the thread is disturbed, what can be known by then.
+
+        :raises CannotAttach: a 32-bit program, or a seccomp filter.
+        """
+        obstacle = _BITS_32 if self._loaded_32_bit() else self._filter()
+        if obstacle is not None:
+            raise CannotAttach(self.pid, *obstacle)
+
+    def check_stopped(self) -> None:
         """Whether the stopped thread can be made to run a system call; if not, it is let go as it was.
 
         :raises CannotAttach: 32-bit code, a seccomp filter, or syscall user dispatch.
@@ -70,16 +82,29 @@ class Patient:
         """
         self.thread.resume(PtraceRequest.PTRACE_CONT if self.is_entering_call else PtraceRequest.PTRACE_DETACH)
 
+    def _loaded_32_bit(self) -> bool:
+        try:
+            with Path(f"/proc/{self.pid}/exe").open("rb") as program:
+                return program.read(len(_ELF_32_BIT)) == _ELF_32_BIT
+        except OSError:
+            return False
+
+    def _filter(self) -> tuple[str, str] | None:
+        # A forbidden call may kill the process, so what a filter would say is never found out by trying.
+        if self.is_seccomp_suspended or read_status(self.pid, self.thread.tid).get("Seccomp", "0") == "0":
+            return None
+        return (
+            "it runs under a seccomp filter",
+            "suspending the filter needs the capability SYS_ADMIN and a tracer without one: "
+            "run as root, outside of the container or sandbox",
+        )
+
     def _obstacle(self) -> tuple[str, str] | None:
         if len(self.thread.registers()) != architecture().registers_bytes:
-            return "it runs 32-bit code", "only 64-bit programs can be attached to"
-        # A forbidden call may kill the process, so what a filter would say is never found out by trying.
-        if not self.is_seccomp_suspended and read_status(self.pid, self.thread.tid).get("Seccomp", "0") != "0":
-            return (
-                "it runs under a seccomp filter",
-                "suspending the filter needs the capability SYS_ADMIN and a tracer without one: "
-                "run as root, outside of the container or sandbox",
-            )
+            return _BITS_32
+        filtered = self._filter()
+        if filtered is not None:
+            return filtered
         dispatch = ptrace_sud_config()
         known = self.thread.configuration(PtraceRequest.PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, dispatch)
         if known and dispatch.mode >= SUD_ON:
@@ -106,6 +131,7 @@ def stop_one_thread(pid: int, pidfd: int, timeout_ns: int) -> Patient:
         for behind, (tid, _) in enumerate(candidates):
             try:
                 patient = Patient(pid, tid, pidfd)
+                patient.check_running()
                 left_ns = deadline_ns - time.monotonic_ns()
                 share_ns = max(left_ns // (len(candidates) - behind), _LEAST_PATIENCE_NS)
                 if patient.stop(time.monotonic_ns() + share_ns):

@@ -70,7 +70,7 @@ def _operate(request: Request, descriptors: list[int]) -> tuple[Patient, Answer,
 def _operate_running(request: Request, pidfd: int) -> tuple[Patient, Answer, int]:
     site = _call_site_seen(request.pid)
     patient = stop_one_thread(request.pid, pidfd, request.timeout_ns)
-    patient.check()
+    patient.check_stopped()
     uffd = take_userfaultfd(patient, site, time.monotonic_ns() + request.timeout_ns)
     _let_go(patient)
     patient.watch.mark("release")
@@ -88,7 +88,7 @@ def _operate_at_exec(request: Request, pidfd: int, gate: int) -> tuple[Patient, 
     # The stop inside execve is not on the way to user mode yet: a second one is, at the first instruction.
     if stop is None or not patient.stop(deadline_ns):
         raise CannotAttach(request.pid, f"the program was not loaded within {request.timeout_ns / 1e9:g} s")
-    patient.check()
+    patient.check_stopped()
     uffd = take_userfaultfd(patient, None, deadline_ns)
     return patient, Answer(thread.tid, patient.watch.phases_ns), uffd
 
