@@ -1,5 +1,6 @@
 """``pagewatch record`` on real, unmodified programs."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.blindspots import BlindReason
 from support import stamper
 from support.commands import is_running, pagewatch, start, start_pagewatch, wait_until
+from support.machine import machine_lock
 from support.needs import requires
 
 pytestmark = requires("uffd_wp_async", "pagemap_scan")
@@ -234,6 +236,41 @@ def test_a_killed_recorder_leaves_a_readable_recording_and_an_unharmed_target(tm
     trace = Trace.open(tmp_path / "r")
     assert not trace.complete
     assert trace.epoch_count == len(list(trace.epochs())) > 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    if os.geteuid():
+        pytest.skip("only root can mount a small file system")
+    place = tmp_path / "disk"
+    place.mkdir()
+    with machine_lock(fcntl.LOCK_EX):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True)
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_is_a_clear_error_and_harms_neither_program_nor_recording(small_disk: Path) -> None:
+    journal = small_disk / "r" / "recording.jsonl"
+    command = ["record", "-o", small_disk / "r", "--hz", 50, "--", *stamper_command(4)]
+    with start_pagewatch(*command, stdin=subprocess.PIPE) as recorder:
+        wait_until(lambda: journal.exists() and journal.read_text().count('"epochs"') > 1, "a flush")
+        with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while filler.write(bytes(PAGE_SIZE)):
+                pass
+        assert recorder.stderr is not None
+        said = [recorder.stderr.readline() for _ in range(3)]
+        assert "the recording failed" in said[1]
+        out, rest = recorder.communicate("go\n")
+    assert recorder.returncode == 1
+    assert "exited with status 42" in rest
+    assert "No space left on device" in rest.splitlines()[-1]
+    assert len(Stamped.of_output(out).stamps) > _STAMPS
+    trace = Trace.open(small_disk / "r")
+    assert len(list(trace.epochs())) == trace.epoch_count > 10
 
 
 def test_the_duration_ends_the_recording_not_the_program(tmp_path: Path) -> None:

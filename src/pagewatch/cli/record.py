@@ -22,6 +22,7 @@ from pagewatch.sessions import LiveProcesses, LiveSession, command_line
 from pagewatch.trace import Header, TraceWriter, check_output
 from pagewatch.trace.format import VERSION
 from pagewatch.vocab.addresses import PAGE_SIZE
+from pagewatch.vocab.errors import PagewatchError
 from pagewatch.vocab.wording import printable, size
 
 _REDRAW_NS = 200_000_000
@@ -84,7 +85,7 @@ def command(
             if launched:
                 interrupts.program = launched.process
                 launched.release()
-            result = recorder.run()
+            result = _run(recorder, launched, interrupts)
         _conclude(path, result)
         status = _wait_for(launched.process, interrupts) if launched else None
     if as_json:
@@ -119,6 +120,17 @@ def _recorder(
 
     recorder = Recorder(writer, processes, policy, clock=clock, wait=wait, origin_ns=origin_ns, on_progress=on_progress)
     return recorder
+
+
+def _run(recorder: Recorder, launched: Launched | None, interrupts: Interrupts) -> Progress:
+    """Record; a program that was started is not walked away from when that fails."""
+    try:
+        return recorder.run()
+    except PagewatchError:
+        if launched:
+            _say("the recording failed")
+            _wait_for(launched.process, interrupts)
+        raise
 
 
 @contextmanager
