@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from support.pace import longer
+
 _SOURCE = Path(__file__).with_name("patient.c")
-_PATIENCE_S = 30.0
 
 
 class Patient:
@@ -27,9 +28,9 @@ class Patient:
             self.__exit__()
             raise RuntimeError(f"{argv} did not get ready and exited with {self.popen.returncode}")
 
-    def finish(self, *, feed: bytes = b"x", timeout_s: float = _PATIENCE_S) -> str:
+    def finish(self, *, feed: bytes = b"x", timeout_s: float = 30) -> str:
         """Feed its standard input, end that, and give what it printed; it must exit with 0."""
-        said, _ = self.popen.communicate(feed, timeout=timeout_s)
+        said, _ = self.popen.communicate(feed, timeout=longer(1000) / 1000 * timeout_s)
         assert self.popen.returncode == 0, (self.popen.returncode, said)
         return said.decode().strip()
 
@@ -121,9 +122,9 @@ def expected_checksum(steps: int) -> int:
     return value
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = _PATIENCE_S) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     """Poll until something holds; fails the test if it never does."""
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = time.monotonic() + longer(30_000) / 1000
     while not condition():
         assert time.monotonic() < deadline_s, "waited in vain"
         time.sleep(0.002)
