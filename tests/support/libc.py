@@ -11,6 +11,7 @@ MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mremap.restype = ctypes.c_void_p
+_libc.sbrk.restype = ctypes.c_void_p
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -50,6 +51,11 @@ def mremap(start: int, length: int, new_length: int, flags: int = MREMAP_MAYMOVE
         ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_size_t(new_length), flags, ctypes.c_void_p(to)
     )
     return _checked(moved, "mremap")
+
+
+def sbrk(n_bytes: int) -> int:
+    """Grow the heap; where the new part starts."""
+    return _checked(_libc.sbrk(ctypes.c_long(n_bytes)), "sbrk")
 
 
 def _checked(result: int | None, name: str) -> int:

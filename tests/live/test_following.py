@@ -1,0 +1,206 @@
+"""A tracker of a whole program follows it as its memory changes shape."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pagewatch
+from pagewatch import BlindReason
+from pagewatch.linux.proc import parse_fields
+from pagewatch.testing.epoch_contract import spots_of, written_pages
+from pagewatch.vocab.addresses import PAGE_SIZE
+from support import libc
+from support.needs import requires
+from support.target_world import target_world
+
+pytestmark = requires("uffd_wp_async", "pagemap_scan", "attach")
+
+_PAGES = 16
+_BYTES = _PAGES * PAGE_SIZE
+
+
+@pytest.fixture
+def world():
+    with target_world() as world:
+        yield world
+
+
+def _inside(epoch: pagewatch.Epoch, start: int) -> list[int]:
+    return [page for page in written_pages(epoch, start, PAGE_SIZE) if 0 <= page < _PAGES]
+
+
+def _named(epoch: pagewatch.Epoch, reason: BlindReason, start: int, n_bytes: int) -> bool:
+    return any(low <= start and start + n_bytes <= high for low, high in spots_of(epoch, reason))
+
+
+def test_a_growing_heap_is_found_named_and_then_exact(world):
+    with world.track(None) as tracker:
+        start = -(-world.call("sbrk", 4 * _BYTES) // PAGE_SIZE) * PAGE_SIZE
+        world.store(start + 2 * PAGE_SIZE, b"x")
+        epoch = tracker.collect()
+        assert _named(epoch, BlindReason.MAPPED_LATE, start, _BYTES)
+        assert 2 in _inside(epoch, start)
+        world.store(start + 5 * PAGE_SIZE, b"x")
+        assert _inside(tracker.collect(), start) == [5]
+
+
+def test_a_mapping_moved_by_mremap_is_found_at_its_new_place(world):
+    start = world.map(_PAGES)
+    world.store(start, b"x" * _BYTES)
+    with world.track(None) as tracker:
+        to = world.map(_PAGES) + 0
+        world.call("munmap", to, _BYTES)
+        moved = world.call("mremap", start, _BYTES, _BYTES, libc.MREMAP_MAYMOVE | libc.MREMAP_FIXED, to)
+        epoch = tracker.collect()
+        assert moved == to
+        assert _named(epoch, BlindReason.UNMAPPED, start, _BYTES)
+        assert _named(epoch, BlindReason.MAPPED_LATE, to, _BYTES)
+        world.store(to + 3 * PAGE_SIZE, b"x")
+        assert _inside(tracker.collect(), to) == [3]
+
+
+def test_a_mapping_grown_in_place_is_exact_in_its_old_part_and_named_in_its_new(world):
+    room = world.call("mmap", 4 * _BYTES, prot=libc.PROT_NONE)
+    world.call("munmap", room + _BYTES, 2 * _BYTES)
+    start = world.call("mmap", _BYTES, at=room)
+    with world.track(None) as tracker:
+        tracker.collect()
+        world.store(start, b"x")
+        assert world.call("mremap", start, _BYTES, 2 * _BYTES, 0) == start
+        epoch = tracker.collect()
+        assert _inside(epoch, start) == [0]
+        assert _named(epoch, BlindReason.MAPPED_LATE, start + _BYTES, _BYTES)
+        assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == []
+        world.store(start + _BYTES + PAGE_SIZE, b"x")
+        assert _inside(tracker.collect(), start + _BYTES) == [1]
+
+
+def test_a_mapping_that_becomes_writable_is_taken_up(world):
+    fd_backed = world.call("mmap", _BYTES, prot=libc.PROT_NONE)
+    with world.track(None) as tracker:
+        tracker.collect()
+        world.call("mprotect", fd_backed, _BYTES, libc.PROT_READ | libc.PROT_WRITE)
+        epoch = tracker.collect()
+        assert _named(epoch, BlindReason.MAPPED_LATE, fd_backed, _BYTES)
+        world.store(fd_backed + PAGE_SIZE, b"x")
+        assert _inside(tracker.collect(), fd_backed) == [1]
+
+
+def test_armed_memory_that_loses_its_write_permission_stays_armed(world):
+    start = world.map(_PAGES)
+    with world.track(None) as tracker:
+        tracker.collect()
+        world.store(start + PAGE_SIZE, b"x")
+        world.call("mprotect", start, _BYTES, libc.PROT_READ)
+        assert _inside(tracker.collect(), start) == [1]
+        world.call("mprotect", start, _BYTES, libc.PROT_READ | libc.PROT_WRITE)
+        world.store(start + 2 * PAGE_SIZE, b"x")
+        epoch = tracker.collect()
+        assert _inside(epoch, start) == [2]
+        assert not _named(epoch, BlindReason.MAPPED_LATE, start, _BYTES)
+
+
+def test_a_reservation_without_access_is_not_armed(world):
+    huge = 64 << 30
+    start = world.call("mmap", huge, prot=libc.PROT_NONE, flags=libc.MAP_PRIVATE | libc.MAP_ANONYMOUS)
+    with world.track(None) as tracker:
+        assert tracker.statistics().armed_bytes < huge
+        assert _inside(tracker.collect(), start) == []
+
+
+def test_a_mapping_too_sparse_to_arm_is_named_and_costs_the_target_nothing(world):
+    """8 bytes of page table a page: a terabyte would cost the target two gigabytes."""
+    flags = libc.MAP_PRIVATE | libc.MAP_ANONYMOUS | libc.MAP_NORESERVE
+    start = world.call("mmap", 1 << 45, flags=flags)
+    with world.track(None) as tracker:
+        epoch = tracker.collect()
+        assert _named(epoch, BlindReason.TOO_SPARSE, start, 1 << 45)
+        status = parse_fields(Path(f"/proc/{world.popen.pid}/status").read_text())
+        tables = int(status["VmPTE"].split()[0])
+        assert tables < 100_000
+
+
+def _program(code: str) -> subprocess.Popen[str]:
+    popen = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert popen.stdout
+    popen.stdout.readline()
+    return popen
+
+
+def test_a_program_that_execs_is_gone_not_silent():
+    with _program("import os; print('up', flush=True); input(); os.execvp('sleep', ['sleep', '60'])") as popen:
+        try:
+            with pagewatch.Process(popen.pid) as process, process.attach(), pagewatch.track(process) as tracker:
+                tracker.collect()
+                print("go", file=popen.stdin, flush=True)
+                with pytest.raises(pagewatch.TargetGone, match="exec"):
+                    _collect_for_ten_seconds(tracker)
+            assert popen.poll() is None, "the new program runs on"
+        finally:
+            popen.kill()
+
+
+def test_a_program_that_dies_is_gone_and_closing_is_no_error():
+    with (
+        _program("print('up', flush=True); input()") as popen,
+        pagewatch.Process(popen.pid) as process,
+        process.attach(),
+        pagewatch.track(process) as tracker,
+    ):
+        popen.send_signal(signal.SIGKILL)
+        with pytest.raises(pagewatch.TargetGone):
+            _collect_for_ten_seconds(tracker)
+
+
+def _collect_for_ten_seconds(tracker: pagewatch.Tracker) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        tracker.collect()
+
+
+def test_writes_of_all_threads_are_seen():
+    code = """
+import ctypes, mmap, threading
+area = mmap.mmap(-1, 64 * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+def write(page):
+    area[page * mmap.PAGESIZE] = 1
+print(start, flush=True)
+input()
+threads = [threading.Thread(target=write, args=(page,)) for page in range(0, 64, 7)]
+for t in threads: t.start()
+for t in threads: t.join()
+print('done', flush=True)
+input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as popen:
+        assert popen.stdin
+        assert popen.stdout
+        start = int(popen.stdout.readline())
+        with pagewatch.Process(popen.pid) as process, process.attach(), pagewatch.track(process) as tracker:
+            print("go", file=popen.stdin, flush=True)
+            popen.stdout.readline()
+            pages = [page for page in written_pages(tracker.collect(), start, PAGE_SIZE) if 0 <= page < 64]
+            assert pages == list(range(0, 64, 7))
+        popen.stdin.close()
+        assert popen.wait(20) == 1, "input() at the end of the file"
+
+
+def test_attaching_twice_is_refused_in_words(world):
+    with pytest.raises(pagewatch.InvalidArgument, match="attached already"):
+        world.process.attach()
+
+
+def test_a_program_attached_by_two_trackers_names_what_the_second_cannot_arm(world):
+    start = world.map(_PAGES)
+    with world.track(None), pagewatch.Process(world.popen.pid) as second, second.attach():
+        tracker = pagewatch.track(second)
+        with tracker:
+            assert _named(tracker.collect(), BlindReason.REFUSED, start, _BYTES)
+    assert world.popen.poll() is None
