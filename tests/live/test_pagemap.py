@@ -279,6 +279,16 @@ def test_the_scanner_works_on_after_an_error(scanner):
         assert memory.pages(scanner.scan(memory.start, memory.at(4), WRITTEN).regions) == [3]
 
 
+def test_an_earlier_result_is_not_taken_for_that_of_a_failed_call(scanner):
+    with area(64) as memory, raw.armed((memory.at(0), memory.at(60))):
+        memory.store(range(0, 60, 2))
+        assert len(scanner.scan(memory.start, memory.at(60), WRITTEN, protect=True).regions) == 30
+        memory.store([7])
+        with pytest.raises(RangeNotArmed) as caught:
+            scanner.scan(memory.start, memory.end, WRITTEN, protect=True, require_armed=True)
+        assert memory.pages(caught.value.scan.regions) == [7]
+
+
 def test_gaps_do_not_count_as_unarmed(scanner):
     with area(12) as memory:
         libc.munmap(memory.at(4), 4 * P)

@@ -89,6 +89,15 @@ def test_huge_pages_that_are_not_registered_are_not_reported_as_cut(scanner):
         assert len(scan.regions) == 0
 
 
+def test_unregistered_huge_pages_beside_a_cut_one_are_not_reported(scanner):
+    with hugetlb_pages(2, size=HUGE), area(2 * IN_HUGE, flags=MAP_HUGETLB_2M, align=HUGE) as memory:
+        memory.store([0, IN_HUGE])
+        with raw.armed((memory.at(IN_HUGE), memory.end)):
+            memory.store([IN_HUGE])
+            scan = scanner.scan(memory.start, memory.end - P, WRITTEN, protect=True)
+            assert memory.pages(scan.regions) == list(range(IN_HUGE, 2 * IN_HUGE - 1))
+
+
 def test_small_pages_behind_a_cut_hugetlb_page_are_found_once(scanner):
     """The limit is met behind the cut page, and overwrites the walk_end that tells of it."""
     with hugetlb_pages(1, size=HUGE), area(3 * IN_HUGE, align=HUGE) as memory:
