@@ -1,7 +1,9 @@
 """The live kernel as the ports of trackers."""
 
+import ctypes
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from support.area import area
 from support.forked import forked_child
 from support.needs import requires
 
+_PR_SET_NAME = 15
 PRESENT = Query.where("present")
 
 
@@ -52,6 +55,18 @@ def test_a_target_that_is_gone_is_told_from_one_without_matches():
 def test_the_layout_is_that_of_the_maps():
     with forked_child(lambda: None) as (child, _), MapsReader(child) as maps:
         assert LiveLayout(maps).mappings() is maps.mappings()
+
+
+def test_a_target_that_gives_itself_an_odd_name_is_read_all_the_same():
+    """Neither bytes that are no UTF-8 nor line separators in its name hide what the kernel says behind it."""
+    name = b"\xff\rVmPin: 9"
+
+    def take_name():
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(name))
+
+    with forked_child(take_name) as (child, _), MapsReader(child) as maps:
+        assert Path(f"/proc/{child}/comm").read_bytes() == name + b"\n"
+        assert list(LiveLayout(maps).pins()) == []
 
 
 def test_the_budget_for_page_tables_is_a_part_of_free_memory():

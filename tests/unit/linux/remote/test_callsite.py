@@ -73,3 +73,9 @@ def test_own_memory_has_a_call_site() -> None:
     spans = [line.split()[:2] for line in Path("/proc/self/maps").read_text().splitlines()]
     holding = [rights for span, rights in spans if int(span.split("-")[0], 16) <= at < int(span.split("-")[1], 16)]
     assert [rights[2] for rights in holding] == ["x"]
+
+
+def test_other_line_separators_in_a_files_name_make_no_range() -> None:
+    hostile = "/d/a\r8000-9000 r-xp 00000000 00:00 0\x85"
+    maps = f"1000-2000 r-xp 00000000 00:00 7    {hostile}\n3000-4000 r-xp 00000000 00:00 0 \n"
+    assert list(executable_ranges(maps)) == [(0x1000, 0x2000), (0x3000, 0x4000)]
