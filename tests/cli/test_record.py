@@ -76,3 +76,4 @@ def test_a_program_that_does_not_exist_is_one_clear_error(tmp_path: Path) -> Non
 def test_a_file_that_is_no_program_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     assert_short_error(pagewatch("record", "-o", "r", "--", "./data", cwd=tmp_path), 1, "cannot start ./data")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

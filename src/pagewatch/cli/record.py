@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from pagewatch.cli.interrupts import Interrupts
+from pagewatch.cli.progress import progress_line, progress_text
 from pagewatch.linux.adapters import MonotonicClock
 from pagewatch.linux.remote.launch import Launched, launch
 from pagewatch.open import METHODS
@@ -23,9 +24,7 @@ from pagewatch.trace import Header, TraceWriter, check_output
 from pagewatch.trace.format import VERSION
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.errors import PagewatchError
-from pagewatch.vocab.wording import printable, size
-
-_REDRAW_NS = 200_000_000
+from pagewatch.vocab.wording import printable
 
 
 @click.command("record", context_settings={"allow_interspersed_args": False})
@@ -61,12 +60,12 @@ def command(
     if (pid is None) == (not program):
         raise click.UsageError("give either -p PID or a program to start: pagewatch record -- PROGRAM ARGUMENTS")
     policy = Policy(hz=hz, duration_s=duration, follow=follow)
-    if output is None:
-        _check_writable(Path.cwd())
-    else:
-        check_output(output, force=force)
     _keep_memory_flat()
     with ExitStack() as resources:
+        if output is None:
+            _check_writable(Path.cwd())
+        else:
+            resources.enter_context(_claimed(output, force=force))
         interrupts = resources.enter_context(Interrupts())
         processes = resources.enter_context(LiveProcesses(method=method, wake_fd=interrupts.wake_fd))
         launched = resources.enter_context(_held(launch(program), interrupts)) if program else None
@@ -77,7 +76,7 @@ def command(
         origin_ns, header = time.monotonic_ns(), _header(words, session.method, hz)
         writer = resources.enter_context(TraceWriter(path, header))
         _say(f"recording process {session.pid} ({session.name}) into {path}; Ctrl-C ends it")
-        with _progress_line(shared=bool(program) and sys.stdout.isatty()) as progress:
+        with progress_line(shared=bool(program) and sys.stdout.isatty()) as progress:
             recorder = _recorder(writer, processes, policy, interrupts, origin_ns=origin_ns, on_progress=progress)
             recorder.add(session)
             if interrupts.count:
@@ -147,6 +146,18 @@ def _held(launched: Launched, interrupts: Interrupts) -> Iterator[Launched]:
         launched.close()
 
 
+@contextmanager
+def _claimed(path: Path, *, force: bool) -> Iterator[None]:
+    """See that a recording can be made there; a directory that was made for one that never began is removed."""
+    existed = path.exists()
+    check_output(path, force=force)
+    try:
+        yield
+    finally:
+        if not existed and not any(path.iterdir()):
+            path.rmdir()
+
+
 def _check_writable(directory: Path) -> None:
     """See that a recording can be made there, before anything is started."""
     probe = directory / f".pagewatch-{os.getpid()}"
@@ -180,50 +191,10 @@ def _header(words: Sequence[str], method: str, hz: float) -> Header:
     )
 
 
-@contextmanager
-def _progress_line(*, shared: bool) -> Iterator[Callable[[Progress], None]]:
-    """One line on the terminal, redrawn a few times a second; nothing elsewhere.
-
-    :param shared: whether the program writes to the same terminal, and would be written over.
-    """
-    if shared or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - only where somebody looks
-    from rich.live import Live  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    drawn_ns = 0
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
-
-        def draw(progress: Progress) -> None:
-            nonlocal drawn_ns
-            if progress.elapsed_ns - drawn_ns >= _REDRAW_NS:
-                drawn_ns = progress.elapsed_ns
-                live.update(Text(_progress_text(progress)), refresh=True)
-
-        yield draw
-
-
-def _progress_text(progress: Progress) -> str:
-    seconds = progress.elapsed_ns / 1e9
-    written = progress.n_pages * PAGE_SIZE
-    rate = size(written / seconds) if seconds else "-"
-    parts = [
-        f"{seconds:.1f} s",
-        f"{progress.n_epochs} epochs",
-        f"{size(written)} written ({rate}/s)",
-        f"recording {size(progress.n_bytes)}",
-    ]
-    if progress.n_processes > 1:
-        parts.insert(1, f"{progress.n_processes} processes")
-    return " · ".join(parts)
-
-
 def _conclude(path: Path, result: Progress) -> None:
-    _say(f"{result.ended_reason}; {_progress_text(result)}")
+    _say(f"{result.ended_reason}; {progress_text(result)}")
     if result.n_notes:
-        _say(f"{result.n_notes} notes are in the report")
+        _say(f"notes in the report: {result.n_notes}")
     if result.n_late:
         _say(f"{result.n_late} collects were left out because the ones before took too long; a lower --hz has none")
     _say(f"next: pagewatch report {path}")
