@@ -17,6 +17,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from pagewatch.linux.abi.ptrace import (
     NT_PRSTATUS,
@@ -33,6 +34,7 @@ _SYSCALL_STOP = signal.SIGTRAP | 0x80
 _NO_SIGNAL_WAIT_NS = 20_000_000
 _SIGSET_BYTES = 8
 _REGSET_BYTES = 1024
+_CURRENT_CALL_WORDS = 9
 
 
 class ThreadExited(Exception):
@@ -87,6 +89,8 @@ class Tracee:
         self.tid = tid
         self.is_stopped = False
         self._ptrace(PtraceRequest.PTRACE_SEIZE, data=options)
+        self.seized_in = self.current_call()
+        """:meth:`current_call` before anything was asked of the thread."""
 
     def resume(self, how: PtraceRequest, signal_number: int = 0) -> None:
         """PTRACE_CONT, PTRACE_SYSCALL or PTRACE_DETACH, delivering a signal if one is given."""
@@ -162,6 +166,17 @@ class Tracee:
         buffer = ctypes.create_string_buffer(data, len(data))
         vector = iovec(ctypes.addressof(buffer), len(data))
         self._ptrace(PtraceRequest.PTRACE_SETREGSET, kind, ctypes.addressof(vector))
+
+    def current_call(self) -> tuple[int, ...]:
+        """The system call that the thread sleeps or is stopped in, as /proc/PID/syscall has it; empty if none.
+
+        Its number, six arguments, and the stack and instruction pointer.
+        """
+        try:
+            words = Path(f"/proc/{self.tid}/syscall").read_text().split()
+        except OSError:
+            return ()
+        return tuple(int(word, 0) for word in words) if len(words) == _CURRENT_CALL_WORDS else ()
 
     def signal_mask(self) -> int:
         """Blocked signals, bit N - 1 for signal N.

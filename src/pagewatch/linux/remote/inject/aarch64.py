@@ -5,13 +5,19 @@ argument again, and the system call is forgotten (``do_signal`` in arch/arm64/ke
 as ``restart_syscall`` is decided only after the stop, by a pc that is still there. So a thread whose pc stands on an
 svc is let into that call, where x8 shows its true number, and the call is skipped.
 
+A call that said EINTR has its result where its first argument was, but the kernel keeps a copy of that, and shows it
+in /proc/PID/syscall as soon as it is told which call the thread is in. Whatever else stands there (a thread on its way
+back from a signal handler looks the same) is told apart by what was read before the stop.
+
 A system call discards scalable vector registers beyond their low 128 bits and leaves streaming mode, so those of a
 thread interrupted in its own code are put back.
 """
 
 import ctypes
+import errno
 import struct
 
+from pagewatch.linux.abi.numbers import SYSCALLS
 from pagewatch.linux.abi.ptrace import (
     NT_ARM_SSVE,
     NT_ARM_SVE,
@@ -20,7 +26,7 @@ from pagewatch.linux.abi.ptrace import (
     user_pt_regs,
     user_sve_header,
 )
-from pagewatch.linux.remote.inject.base import Interrupted
+from pagewatch.linux.remote.inject.base import REPEATABLE, Interrupted
 from pagewatch.linux.remote.tracee import Tracee
 
 instruction = b"\x01\x00\x00\xd4"  # svc #0
@@ -28,6 +34,7 @@ alignment = 4
 registers_bytes = ctypes.sizeof(user_pt_regs)
 
 _BRANCH_TYPE = 3 << 10  # PSR_BTYPE: an svc is no landing pad for an indirect branch that was under way
+_REPEATABLE = frozenset(SYSCALLS["aarch64"][name] for name in REPEATABLE if name in SYSCALLS["aarch64"])
 _NO_SYSCALL = struct.pack("<i", -1)
 
 
@@ -35,7 +42,8 @@ def settle(thread: Tracee, deadline_ns: int | None) -> Interrupted:
     """See :class:`~pagewatch.linux.remote.inject.base.Architecture`."""
     registers = thread.registers()
     if thread.peek(instruction_pointer(registers))[: len(instruction)] != instruction:
-        return Interrupted(registers, extra=_vectors(thread))
+        reentry = _reentry_after_eintr(thread, registers)
+        return Interrupted(registers, reentry, extra=() if reentry else _vectors(thread))
     if thread.run_to_syscall(deadline_ns) is None:
         raise TimeoutError
     # At the entry pc is behind the svc, and x7 shows the kind of stop; the kernel puts x7 back by itself.
@@ -45,6 +53,22 @@ def settle(thread: Tracee, deadline_ns: int | None) -> Interrupted:
     thread.set_regset(NT_ARM_SYSTEM_CALL, _NO_SYSCALL)
     thread.run_to_syscall(None)
     return Interrupted(bytes(regs), reentry=bytes(regs))
+
+
+def _reentry_after_eintr(thread: Tracee, registers: bytes) -> bytes | None:
+    """Registers that enter the call again from which the stop made the thread return EINTR; None if it did not."""
+    regs = user_pt_regs.from_buffer_copy(registers)
+    number = regs.regs[8]
+    if result(registers) != -errno.EINTR or number not in _REPEATABLE or number not in thread.seized_in[:1]:
+        return None
+    thread.set_regset(NT_ARM_SYSTEM_CALL, struct.pack("<i", number))
+    call = thread.current_call()
+    thread.set_regset(NT_ARM_SYSTEM_CALL, _NO_SYSCALL)
+    if call != thread.seized_in:
+        return None
+    regs.pc -= len(instruction)
+    regs.regs[0] = call[1]
+    return bytes(regs)
 
 
 def _vectors(thread: Tracee) -> tuple[tuple[int, bytes], ...]:

@@ -5,6 +5,15 @@ from typing import Protocol
 
 from pagewatch.linux.remote.tracee import Tracee
 
+# These return EINTR to the program when a stop interrupts them, signal or not (signal(7)), and EINTR from them
+# says that nothing was done. So they are run again; a timeout among their arguments then counts anew.
+REPEATABLE = (
+    *("read", "readv", "recvfrom", "recvmsg", "recvmmsg", "accept", "accept4"),
+    *("write", "writev", "sendto", "sendmsg", "sendmmsg"),
+    *("epoll_wait", "epoll_pwait", "epoll_pwait2", "io_getevents", "io_pgetevents", "io_uring_enter"),
+    *("semop", "semtimedop", "rt_sigtimedwait"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:

@@ -15,7 +15,7 @@ from pagewatch.linux.abi.ptrace import (
     ERESTARTSYS,
     user_regs_struct,
 )
-from pagewatch.linux.remote.inject.base import Interrupted
+from pagewatch.linux.remote.inject.base import REPEATABLE, Interrupted
 from pagewatch.linux.remote.tracee import Tracee
 
 instruction = b"\x0f\x05"  # syscall
@@ -25,18 +25,7 @@ registers_bytes = ctypes.sizeof(user_regs_struct)
 _NO_SYSCALL = (1 << 64) - 1
 _RESTART_SYSCALL = SYSCALLS["x86_64"]["restart_syscall"]
 _RESTARTED = (ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND)
-
-# These return EINTR to the program when a stop interrupts them, signal or not (signal(7)), and EINTR from them
-# says that nothing was done. So they are run again; a timeout among their arguments then counts anew.
-_REPEATABLE = frozenset(
-    SYSCALLS["x86_64"][name]
-    for name in (
-        *("read", "readv", "recvfrom", "recvmsg", "recvmmsg", "accept", "accept4"),
-        *("write", "writev", "sendto", "sendmsg", "sendmmsg"),
-        *("epoll_wait", "epoll_pwait", "epoll_pwait2", "io_getevents", "io_pgetevents", "io_uring_enter"),
-        *("semop", "semtimedop", "rt_sigtimedwait"),
-    )
-)
+_REPEATABLE = frozenset(SYSCALLS["x86_64"][name] for name in REPEATABLE)
 
 
 def settle(thread: Tracee, deadline_ns: int | None) -> Interrupted:  # noqa: ARG001 - needs no waiting here

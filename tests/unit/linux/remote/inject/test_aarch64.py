@@ -1,6 +1,7 @@
 """The same for arm64."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 from pagewatch.linux.remote.inject import aarch64
 
 # struct user_pt_regs: x0 to x30, sp, pc, pstate.
-N_REGISTERS, PC, PSTATE = 34, 32, 33
+N_REGISTERS, SP, PC, PSTATE = 34, 31, 32, 33
 MASK = (1 << 64) - 1
 SVC = b"\x01\x00\x00\xd4"
+NOP = b"\x1f\x20\x03\xd5"
+EPOLL_PWAIT, NANOSLEEP = 22, 101
 NT_ARM_SYSTEM_CALL, NT_ARM_SVE, NT_ARM_SSVE = 0x404, 0x405, 0x40B
 words = st.lists(st.integers(0, MASK), min_size=N_REGISTERS, max_size=N_REGISTERS)
 
@@ -31,6 +34,8 @@ class FakeThread:
         self.values = list(range(100, 100 + N_REGISTERS))
         self.values[8] = 101
         self.at, self.true_number, self.vectors = at, true_number, vectors or {}
+        self.seized_in: tuple[int, ...] = ()
+        self.told = -1
         self.log: list[object] = []
 
     def registers(self) -> bytes:
@@ -55,6 +60,27 @@ class FakeThread:
         if kind not in self.vectors:
             raise OSError
         return self.vectors[kind][:n_bytes]
+
+
+class FakeSleeper(FakeThread):
+    """A thread whose call returned EINTR; the kernel shows the call's arguments once it is told the number."""
+
+    def __init__(self, *, number: int, first_argument: int, result: int = -4) -> None:
+        super().__init__(NOP)
+        self.values[8], self.values[0] = number, result & MASK
+        self.first_argument = first_argument
+        self.told = -1
+        self.seized_in = self.call()
+
+    def call(self) -> tuple[int, ...]:
+        return (self.values[8], self.first_argument, *self.values[1:6], self.values[SP], self.values[PC])
+
+    def set_regset(self, kind: int, data: bytes) -> None:
+        assert kind == NT_ARM_SYSTEM_CALL
+        (self.told,) = struct.unpack("<i", data)
+
+    def current_call(self) -> tuple[int, ...]:
+        return self.call() if self.told == self.values[8] else ()
 
 
 def test_size_is_the_kernels() -> None:
@@ -104,6 +130,49 @@ def test_thread_that_never_runs_is_given_up_unchanged() -> None:
     assert thread.log == []
 
 
+def test_call_that_returned_eintr_is_entered_again_with_its_first_argument() -> None:
+    thread = FakeSleeper(number=EPOLL_PWAIT, first_argument=7)
+    state = aarch64.settle(thread, 77)
+    again = list(thread.values)
+    again[0], again[PC] = 7, again[PC] - 4
+    assert state.reentry == packed(again)
+    assert state.registers == packed(thread.values)
+    assert thread.told == -1
+
+
+def handled_a_signal(thread: FakeSleeper) -> None:
+    """What the kernel remembers is the first argument of rt_sigreturn."""
+    thread.first_argument = 99
+
+
+def went_on_to_another_call(thread: FakeSleeper) -> None:
+    thread.values[1] += 1
+
+
+def was_running_when_seized(thread: FakeSleeper) -> None:
+    thread.seized_in = ()
+
+
+def slept_in_another_call(thread: FakeSleeper) -> None:
+    thread.seized_in = (63, *thread.seized_in[1:])
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [handled_a_signal, went_on_to_another_call, was_running_when_seized, slept_in_another_call]
+)
+def test_eintr_that_the_stop_did_not_cause_stays(meanwhile: Callable[[FakeSleeper], None]) -> None:
+    thread = FakeSleeper(number=EPOLL_PWAIT, first_argument=7)
+    meanwhile(thread)
+    state = aarch64.settle(thread, 77)
+    assert (state.reentry, state.registers) == (None, packed(thread.values))
+    assert thread.told == -1
+
+
+@pytest.mark.parametrize(("number", "result"), [(NANOSLEEP, -4), (EPOLL_PWAIT, 0), (EPOLL_PWAIT, -9)])
+def test_other_calls_and_results_stay(number: int, result: int) -> None:
+    assert aarch64.settle(FakeSleeper(number=number, first_argument=7, result=result), 77).reentry is None
+
+
 def sve(kind_flag: int, payload: bytes) -> bytes:
     """Struct user_sve_header and its payload."""
     return struct.pack("<IIHHHH", 16 + len(payload), 8192, 32, 64, kind_flag, 0) + payload
@@ -120,7 +189,7 @@ def sve(kind_flag: int, payload: bytes) -> bytes:
     ids=["none", "fpsimd", "sve", "streaming"],
 )
 def test_scalable_vectors_in_use_are_kept(vectors: dict[int, bytes], kept: tuple[int, ...]) -> None:
-    thread = FakeThread(b"\x1f\x20\x03\xd5", vectors=vectors)
+    thread = FakeThread(NOP, vectors=vectors)
     state = aarch64.settle(thread, 77)
     assert state.extra == tuple((kind, vectors[kind]) for kind in kept)
     assert state.registers == thread.registers()
