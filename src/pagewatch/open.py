@@ -58,7 +58,7 @@ def track(
             process = None
             protection = resources.enter_context(UserfaultFd(open_userfaultfd(), os.getpid()))
         maps = resources.enter_context(MapsReader(process.pid if process else None))
-        scanner = OtherScanner(maps) if process and not process.is_self else PagemapScanner()
+        scanner = OtherScanner(process.pid) if process and not process.is_self else PagemapScanner()
         resources.callback(scanner.close)
         return UffdAsync(
             scanner=scanner,

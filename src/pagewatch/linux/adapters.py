@@ -8,8 +8,9 @@ from pagewatch.linux import thp
 from pagewatch.linux.maps import MapsReader
 from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.linux.pins import pinned_spots
-from pagewatch.linux.proc import available_bytes, read_fields
+from pagewatch.linux.proc import ADDRESS_SPACE_GONE, available_bytes, read_fields
 from pagewatch.vocab.blindspots import BlindSpot
+from pagewatch.vocab.errors import TargetGone
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.scan import Scan
@@ -21,10 +22,10 @@ _TABLE_SHARE = 8
 class OtherScanner(PagemapScanner):
     """PAGEMAP_SCAN of another process: notices that it is gone, which the raw call does not."""
 
-    def __init__(self, maps: MapsReader) -> None:
-        """:param maps: a reader opened on the same address space; not owned."""
-        super().__init__(maps.pid)
-        self._maps = maps
+    def __init__(self, pid: int) -> None:
+        """:param pid: the process to look at."""
+        super().__init__(pid)
+        self._pid = pid
 
     def scan(
         self,
@@ -50,8 +51,8 @@ class OtherScanner(PagemapScanner):
             max_pages=max_pages,
             max_regions=max_regions,
         )
-        if not len(scan.regions):
-            self._maps.check_alive()
+        if not len(scan.regions) and not self.address_space_exists():
+            raise TargetGone(self._pid, ADDRESS_SPACE_GONE)
         return scan
 
 

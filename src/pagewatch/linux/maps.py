@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from pagewatch.linux.abi.pagemap import PROCMAP_QUERY, PROCMAP_QUERY_COVERING_OR_NEXT_VMA, procmap_query
-from pagewatch.linux.proc import open_proc, read_whole
+from pagewatch.linux.proc import ADDRESS_SPACE_GONE, open_proc, read_whole
 from pagewatch.linux.syscalls import ioctl
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.errors import TargetGone, TrackerClosed
@@ -18,7 +18,6 @@ _LINE = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)$",
     re.MULTILINE,
 )
-_GONE = "exited, or replaced its memory by exec"
 _SMAPS_PAGE = re.compile(rb"^KernelPageSize: +(\d+) kB$", re.MULTILINE)
 _SMAPS_FLAGS = re.compile(rb"^VmFlags:(.*)$", re.MULTILINE)
 
@@ -44,7 +43,7 @@ class MapsReader:
         """
         text = read_whole(self._descriptor())
         if not text:
-            raise TargetGone(self.pid, _GONE)
+            raise TargetGone(self.pid, ADDRESS_SPACE_GONE)
         if text != self._text:
             parsed = [_parse_line(match) for match in _LINE.finditer(text)]
             self._mappings = tuple(replace(m, page_size=self._page_size(m)) if m.inode else m for m in parsed)
@@ -59,7 +58,7 @@ class MapsReader:
         with contextlib.suppress(ProcessLookupError):  # it ended and was waited for; before that, it reads as empty
             if os.pread(self._descriptor(), 1, 0):
                 return
-        raise TargetGone(self.pid, _GONE)
+        raise TargetGone(self.pid, ADDRESS_SPACE_GONE)
 
     def _descriptor(self) -> int:
         if self._fd < 0:

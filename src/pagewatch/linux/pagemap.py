@@ -94,6 +94,11 @@ class PagemapScanner:
             self._step(walk, query, flags)
         return walk.result()
 
+    def address_space_exists(self) -> bool:
+        """Whether the address space that was opened still exists; False after the process exited or exec'd."""
+        # Of a living one every page has a word, mapped or not.
+        return bool(os.pread(self._fd, 8, 0))
+
     def close(self) -> None:
         """Close the descriptor; closing twice is no error."""
         if self._fd >= 0:

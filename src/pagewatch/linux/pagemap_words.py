@@ -5,7 +5,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from pagewatch.linux.proc import open_proc
+from pagewatch.linux.proc import ADDRESS_SPACE_GONE, open_proc
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.errors import TargetGone
 
@@ -26,5 +26,5 @@ def pagemap_words(pid: int, start: int, end: int) -> npt.NDArray[np.uint64]:
     words = np.frombuffer(text, np.uint64)
     # Every address has a word, mapped or not; a short read means that the address space is gone.
     if len(words) * PAGE_SIZE != end - start:
-        raise TargetGone(pid, "exited, or replaced its memory by exec")
+        raise TargetGone(pid, ADDRESS_SPACE_GONE)
     return words

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pagewatch.vocab.errors import NotPermitted, TargetGone
 
+ADDRESS_SPACE_GONE = "exited, or replaced its memory by exec"
+"""Reason of a TargetGone; /proc files and userfaultfds stay with the memory they were opened on."""
 PTRACE_HINT = (
     "run as root or as the process's user; a container needs the capability SYS_PTRACE, "
     "and kernel.yama.ptrace_scope must allow it"

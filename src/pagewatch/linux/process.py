@@ -43,7 +43,7 @@ class Process:
     def _open_readers(self) -> None:
         self._maps = MapsReader(self.pid)
         try:
-            self._scanner = PagemapScanner() if self.is_self else OtherScanner(self._maps)
+            self._scanner = PagemapScanner() if self.is_self else OtherScanner(self.pid)
         except BaseException:
             self._maps.close()
             raise

@@ -27,7 +27,7 @@ from pagewatch.linux.abi.userfaultfd import (
     uffdio_register,
     uffdio_writeprotect,
 )
-from pagewatch.linux.proc import under_seccomp_filter
+from pagewatch.linux.proc import ADDRESS_SPACE_GONE, under_seccomp_filter
 from pagewatch.linux.syscalls import ioctl, syscall
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.errors import (
@@ -88,7 +88,7 @@ class UserfaultFd:
             ioctl(self._descriptor(), UFFDIO_REGISTER, request)
         except OSError as error:
             if error.errno in (errno.ENOMEM, errno.ESRCH) and self._address_space_gone():
-                raise TargetGone(self._pid, "exited, or replaced its memory by exec") from error
+                raise TargetGone(self._pid, ADDRESS_SPACE_GONE) from error
             if error.errno in _REFUSALS:
                 raise RangeNotTrackable(start, end, _REFUSALS[error.errno]) from error
             raise
@@ -112,7 +112,7 @@ class UserfaultFd:
             if error.errno == errno.ENOENT:
                 raise RangeNotArmed(Regions([(start, end)])) from error
             if error.errno == errno.ESRCH:
-                raise TargetGone(self._pid, "exited, or replaced its memory by exec") from error
+                raise TargetGone(self._pid, ADDRESS_SPACE_GONE) from error
             raise
 
     def unregister(self, start: int, end: int) -> None:
