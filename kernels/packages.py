@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_ETC_APT = Path("/etc/apt")
+ETC_APT = Path("/etc/apt")
+OS_RELEASE = Path("/etc/os-release")
 
 
 class PackagesUnavailable(Exception):
@@ -59,10 +60,10 @@ def machine_source() -> Source:
 
     :raises PackagesUnavailable: no apt source offers it.
     """
-    release = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
+    release = re.search(r"^VERSION_CODENAME=(\w+)", OS_RELEASE.read_text(), re.MULTILINE)
     codename = release[1] if release else "?"
-    parts = _ETC_APT / "sources.list.d"
-    lists = [path for path in (_ETC_APT / "sources.list", *parts.glob("*.list")) if path.exists()]
+    parts = ETC_APT / "sources.list.d"
+    lists = [path for path in (ETC_APT / "sources.list", *parts.glob("*.list")) if path.exists()]
     sources = [source for path in lists for source in _parse_one_line(path.read_text())]
     sources += [source for path in parts.glob("*.sources") for source in _parse_deb822(path.read_text())]
     for source in sources:
