@@ -132,6 +132,11 @@ pragma integrity_check;
 """
 
 
+MORE_SQL = """
+update t set b = b || b where a % 3 = 0;
+select count(*), sum(length(b)), max(b) from t;
+pragma integrity_check;
+"""
 PROGRAMS = {
     "numpy": ([sys.executable, "-c", NUMPY_PROGRAM], ""),
     "sqlite3": (["sqlite3", ":memory:"], SQL),
@@ -210,6 +215,42 @@ def test_redis_is_recorded_while_it_runs_and_goes_on_afterwards(tmp_path: Path) 
         assert sum(epoch.regions.pages for epoch in trace.epochs()) > 500
         benchmark_and_check(where)
     assert server.returncode == 0
+
+
+# In two halves: a recorder attaches between them. The first half says a word when it is done.
+HALVES = {
+    "numpy": (
+        [sys.executable, "-c", f"import numpy as np\nprint('half', flush=True)\ninput()\n{NUMPY_PROGRAM}"],
+        "",
+        "go on\n",
+    ),
+    "sqlite3": (["sqlite3", ":memory:"], SQL + "select 'half';\n", MORE_SQL),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_a_program_attached_to_while_it_runs_ends_as_without(tmp_path: Path, name: str) -> None:
+    command, first, second = HALVES[name]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs the program {command[0]}")
+    plain = subprocess.run(command, input=first + second, capture_output=True, text=True, check=True)
+    with start(command, stdin=subprocess.PIPE) as target:
+        assert target.stdin is not None
+        assert target.stdout is not None
+        target.stdin.write(first)
+        target.stdin.flush()
+        seen = [target.stdout.readline()]
+        while seen[-1] != "half\n":
+            seen.append(target.stdout.readline())
+        with start_pagewatch("record", "-o", tmp_path / "r", "--hz", 50, "-p", target.pid) as recorder:
+            wait_until((tmp_path / "r" / "recording.jsonl").exists, "the recording")
+            rest, complaints = target.communicate(second, timeout=100)
+            _, said = recorder.communicate(timeout=60)
+    assert ("".join(seen) + rest, complaints, target.returncode) == (plain.stdout, plain.stderr, 0)
+    assert recorder.returncode == 0, said
+    trace = Trace.open(tmp_path / "r")
+    assert trace.processes[0].exit_status in (0, None), "only the parent is told on older kernels"
+    assert sum(epoch.regions.pages for epoch in trace.epochs()) > 100
 
 
 SLEEPER = "import time; b = bytearray(1 << 20); print('ready', flush=True); time.sleep(60)"
