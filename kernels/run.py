@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ _NOT_IN_GUESTS = ("selenium",)  # a guest has no browser
 _IMPORTED = "hypothesis.stateful, numpy.testing, pyarrow.ipc, pytest, pytest_timeout, rich.console, click"
 EXIT_TIMED_OUT = 124  # as timeout(1)
 EXIT_NO_RESULT = 125
+EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def _arguments() -> argparse.Namespace:
@@ -84,6 +86,7 @@ def _run_on(kernel: catalogue.Kernel, cache: ImageCache, options: argparse.Names
 def main() -> int:
     """Run on the chosen kernels in turn; the status is the first one that is not 0."""
     options = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that everything is cleaned up
     cache = ImageCache(options.cache, refresh=options.refresh, say=_say)
     chosen = [catalogue.KERNELS[name] for name in options.kernel or catalogue.KERNELS]
     try:

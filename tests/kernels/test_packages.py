@@ -42,9 +42,7 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sources.list.d/a.sources", DEB822, "deb [signed-by=/keys/a.gpg] http://a.example/debian trixie main\n"),
     ],
 )
-def test_main_repository_is_found_and_serves_another_suite(
-    etc: Path, file: str, text: str, line: str
-) -> None:
+def test_main_repository_is_found_and_serves_another_suite(etc: Path, file: str, text: str, line: str) -> None:
     (etc / file).write_text(text)
     assert machine_source().line("trixie") == line
 
