@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,11 +36,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def writer(tmp_path: Path, clock: Clock) -> TraceWriter:
-    writer = TraceWriter(tmp_path, rec.HEADER, now_ns=clock)
-    writer.process_started(0, 500, parent_pid=1, name="p")
-    writer.flush()
-    return writer
+def writer(tmp_path: Path, clock: Clock) -> Iterator[TraceWriter]:
+    with TraceWriter(tmp_path, rec.HEADER, now_ns=clock) as writer:
+        writer.process_started(0, 500, parent_pid=1, name="p")
+        writer.flush()
+        yield writer
 
 
 def readable_epochs(writer: TraceWriter) -> int:
