@@ -1,5 +1,6 @@
 """The tracker's end: starting a surgeon, asking it, and seeing that it leaves nothing behind."""
 
+import errno
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ _BOOT = (
 )
 _ROOT = str(Path(__file__).parents[3])  # what the package itself was imported from
 _GRACE_S = 5.0
+# Another error, such as a want of descriptors or processes, says nothing about the interpreter.
+_NOT_RUNNABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 
 
 class Surgeon:
@@ -44,6 +47,8 @@ class Surgeon:
                 )
             except OSError as error:
                 self._socket.close()
+                if error.errno not in _NOT_RUNNABLE:
+                    raise
                 reason = f"the interpreter {sys.executable!r} cannot be run: {error.strerror}"
                 raise FeatureMissing("attach", reason, "set sys.executable to its path") from None
 
