@@ -62,8 +62,10 @@ class Surgeon:
 
         :raises PagewatchError: as the surgeon raised it.
         """
-        self._socket.settimeout(2 * request.timeout_ns / 1e9 + _GRACE_S)
         try:
+            # Starting may take long on a busy machine, and costs the target nothing; if it fails, this ends.
+            receive(self._socket, max_descriptors=0)
+            self._socket.settimeout(2 * request.timeout_ns / 1e9 + _GRACE_S)
             socket.send_fds(self._socket, [pack(request)], descriptors)
             data, received = receive(self._socket, max_descriptors=1)
         except TimeoutError:

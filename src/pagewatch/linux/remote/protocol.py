@@ -10,6 +10,8 @@ from typing import Any
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing, NotPermitted, PagewatchError, TargetGone
 
 MAX_BYTES = 1 << 16
+READY = b"ready"
+"""From surgeon to tracker: it has started, and a request is served at once."""
 RELEASE = b"release"
 """From tracker to surgeon: a launched program may run."""
 GO = b"go"

@@ -16,7 +16,17 @@ from pagewatch.linux.remote.admission import Patient, stop_one_thread
 from pagewatch.linux.remote.callsite import find_call_site
 from pagewatch.linux.remote.inject import architecture
 from pagewatch.linux.remote.procstat import live_threads
-from pagewatch.linux.remote.protocol import GO, MAX_BYTES, Answer, Request, pack, pack_failure, receive, unpack_request
+from pagewatch.linux.remote.protocol import (
+    GO,
+    MAX_BYTES,
+    READY,
+    Answer,
+    Request,
+    pack,
+    pack_failure,
+    receive,
+    unpack_request,
+)
 from pagewatch.linux.remote.surgery import take_userfaultfd
 from pagewatch.linux.remote.tracee import ThreadExited
 from pagewatch.vocab.errors import CannotAttach, PagewatchError, TargetGone
@@ -38,6 +48,7 @@ def main(descriptor: int) -> None:
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     with socket.socket(fileno=descriptor) as tracker:
+        _tell(tracker, READY, [])
         data, descriptors = receive(tracker, _MAX_DESCRIPTORS)
         if not data:
             return
