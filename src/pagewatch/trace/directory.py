@@ -32,7 +32,8 @@ def check_output(path: Path, *, force: bool = False) -> None:
     except FileExistsError:
         raise TraceError(path, "exists and is not a directory; give another name with -o") from None
     except FileNotFoundError:
-        raise TraceError(path, f"there is no directory {path.parent} to put it into") from None
+        lacking = "no directory can be made there" if path.parent.is_dir() else f"there is no directory {path.parent}"
+        raise TraceError(path, f"{lacking}; give another place with -o") from None
     except OSError as error:
         raise TraceError(path, f"cannot be written to ({error.strerror}); give another place with -o") from None
 
@@ -70,8 +71,11 @@ def open_file(path: Path, name: str) -> BinaryIO:
     try:
         fd = os.open(file_path, os.O_RDONLY | _NO_FOLLOW)
     except FileNotFoundError:
-        problem = "is missing" if path.is_dir() else "there is no such recording"
-        raise TraceError(file_path if path.is_dir() else path, problem) from None
+        if not path.is_dir():
+            raise TraceError(path, "there is no such recording") from None
+        if name == JOURNAL:
+            raise TraceError(path, f"is not a recording: it has no {JOURNAL}") from None
+        raise TraceError(file_path, "is missing") from None
     except NotADirectoryError:
         raise TraceError(path, "not a recording: it is not a directory") from None
     except OSError as error:
