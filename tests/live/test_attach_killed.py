@@ -4,7 +4,6 @@ PAGEWATCH_KILL_ROUNDS sets how many trackers are killed (20 in a usual run); PAG
 """
 
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -21,8 +20,6 @@ pytestmark = [pytest.mark.live, requires("userfaultfd"), pytest.mark.timeout(900
 
 _ROUNDS = int(os.environ.get("PAGEWATCH_KILL_ROUNDS", "20"))
 _SEED = int(os.environ.get("PAGEWATCH_KILL_SEED", str(random.randrange(1 << 32))))
-# On arm64, calls such as epoll_wait return EINTR after any stop.
-_CALL = "epoll" if platform.machine() == "x86_64" else "read"
 _TRACKER = Path(__file__).parents[1] / "support" / "attaching.py"
 
 
@@ -41,7 +38,7 @@ def kill_a_tracker(patient: Patient, after_s: float) -> None:
 
 def test_targets_outlive_their_trackers_unharmed(ward: Ward) -> None:
     chance = random.Random(_SEED)
-    with ward("stormed") as stormed, ward("spinning") as spinning, ward.asleep("waiting", _CALL) as asleep:
+    with ward("stormed") as stormed, ward("spinning") as spinning, ward.asleep("waiting", "epoll") as asleep:
         patients = [stormed, spinning, asleep]
         for _ in range(fewer(_ROUNDS)):
             patient = chance.choice(patients)
