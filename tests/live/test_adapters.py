@@ -44,10 +44,9 @@ def test_every_port_is_offered():
 def test_a_target_that_is_gone_is_told_from_one_without_matches():
     with area(4) as memory:
         with forked_child(lambda: None) as (child, _):
-            maps = MapsReader(child)
-            scanner = OtherScanner(maps)
+            scanner = OtherScanner(child)
             assert len(scanner.scan(memory.start, memory.end, PRESENT).regions) == 0
-        with maps, scanner, pytest.raises(TargetGone) as caught:
+        with scanner, pytest.raises(TargetGone) as caught:
             scanner.scan(memory.start, memory.end, PRESENT)
         assert caught.value.pid == child
 
