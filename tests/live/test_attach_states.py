@@ -75,7 +75,7 @@ def test_stopped_process_does_not_go_on_with_its_call(ward: Ward) -> None:
 
 
 def test_stopped_process_sleeps_out_its_time_when_continued(ward: Ward) -> None:
-    duration_ms = longer(1500)
+    duration_ms = longer(3000)
     with ward.asleep("timed", "nanosleep", str(duration_ms)) as patient:
         patient.signal(signal.SIGSTOP)
         wait_until(lambda: patient.state() == "T")

@@ -117,7 +117,7 @@ def status_mask(patient: Patient) -> str:
 
 
 def test_thread_that_was_not_operated_on_runs_on(ward: Ward) -> None:
-    duration_ms = longer(1500)
+    duration_ms = longer(3000)
     with ward.asleep("timed", "nanosleep", str(duration_ms)) as patient:
         with stopped(patient) as seized:
             seized.release()
