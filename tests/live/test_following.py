@@ -1,5 +1,6 @@
 """A tracker of a whole program follows it as its memory changes shape."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -190,6 +191,41 @@ input()
             assert pages == list(range(0, 64, 7))
         popen.stdin.close()
         assert popen.wait(20) == 1, "input() at the end of the file"
+
+
+_EXIT_THREAD = {"x86_64": 60, "aarch64": 93}
+
+
+def test_a_process_whose_first_thread_has_exited_is_tracked():
+    """Its /proc/PID files have no memory any more; those of its other threads have."""
+    code = f"""
+import ctypes, mmap, sys, threading
+area = mmap.mmap(-1, 64 * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def write():
+    sys.stdin.readline()
+    area[5 * mmap.PAGESIZE] = 1
+    print('done', flush=True)
+    sys.stdin.readline()
+threading.Thread(target=write).start()
+print(ctypes.addressof(ctypes.c_char.from_buffer(area)), flush=True)
+ctypes.CDLL(None).syscall({_EXIT_THREAD[os.uname().machine]}, 0)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as popen:
+        assert popen.stdin
+        assert popen.stdout
+        start = int(popen.stdout.readline())
+        stat = Path(f"/proc/{popen.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        try:
+            with pagewatch.Process(popen.pid) as process, process.attach(), pagewatch.track(process) as tracker:
+                print("go", file=popen.stdin, flush=True)
+                popen.stdout.readline()
+                assert _inside(tracker.collect(), start) == [5]
+        finally:
+            popen.kill()
 
 
 def test_attaching_twice_is_refused_in_words(world):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pagewatch.vocab.errors import NotPermitted, TargetGone
@@ -28,7 +29,7 @@ def open_proc(pid: int, name: str) -> int:
     :raises NotPermitted: the file needs ptrace access to the process, which this user lacks.
     """
     try:
-        return os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(f"{_task_with_memory(pid)}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise TargetGone(pid, "does not exist") from None
     except ProcessLookupError:
@@ -38,6 +39,22 @@ def open_proc(pid: int, name: str) -> int:
             reason = f"this process is not dumpable, so that its own /proc/self/{name} is closed to it"
             raise NotPermitted(reason, _DUMPABLE_HINT) from None
         raise NotPermitted(f"/proc/{pid}/{name} may not be read", PTRACE_HINT) from None
+
+
+def _task_with_memory(pid: int) -> Path:
+    """The directory of a thread that has not exited: a first thread that has shows no memory, its process may."""
+    process = Path(f"/proc/{pid}")
+    with suppress(OSError):
+        if not _has_exited(process):
+            return process
+        for task in sorted((process / "task").iterdir()):
+            if not _has_exited(task):
+                return task
+    return process
+
+
+def _has_exited(task: Path) -> bool:
+    return (task / "stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
 
 
 def read_whole(fd: int) -> bytes:
