@@ -198,7 +198,8 @@ def at_random_limits(choose: random.Random) -> Collect:
 
     def collect(one: Soaked) -> Regions:
         if choose.random() < 0.5:
-            return one.writer.tracker.collect().regions
+            epoch = one.writer.tracker.collect()
+            return epoch.regions - epoch.assumed
         found = Regions()
         position, end = one.area
         while position < end:

@@ -1,6 +1,9 @@
 """The composition root: the only place where trackers meet a world."""
 
+import operator
 import os
+import warnings
+import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -48,9 +51,10 @@ def track(
         raise InvalidArgument(f"unknown method {method!r}; this version has: {', '.join(METHODS)}")
     with ExitStack() as resources:
         if isinstance(target, Process):
-            scope: Scope = Everything() if ranges is None else Ranges(_checked(ranges))
             process = target
-            protection = process.protection() if not process.is_self else _own_protection(process, resources)
+            follows = not process.is_self
+            scope: Scope = Everything() if ranges is None else Ranges(_checked(ranges), follows_layout=follows)
+            protection = _protection_of(process, resources)
         else:
             if ranges is not None:
                 raise InvalidArgument("ranges go with a Process; pass a slice of the array instead")
@@ -60,29 +64,46 @@ def track(
         maps = resources.enter_context(MapsReader(process.pid if process else None))
         scanner = OtherScanner(process.pid) if process and not process.is_self else PagemapScanner()
         resources.callback(scanner.close)
-        return UffdAsync(
+        kept = resources.pop_all()
+        tracker = UffdAsync(
             scanner=scanner,
             protection=protection,
             layout=LiveLayout(maps),
-            huge_pages=LiveHugePages(maps.pid),
+            huge_pages=LiveHugePages(maps),
             clock=MonotonicClock(),
             scope=scope,
             known_losses=known_losses(),
             strict=strict,
             collapse_on_close=collapse_on_close,
-            release=resources.pop_all().close,
+            release=kept.close,
         )
+    dropped = weakref.finalize(tracker, _give_back, kept)
+    dropped.atexit = False
+    kept.callback(dropped.detach)
+    return tracker
 
 
-def _own_protection(process: Process, resources: ExitStack) -> UserfaultFd:
-    """Trackers of this process each have a handle of their own; no attaching is needed."""
-    return resources.enter_context(UserfaultFd(open_userfaultfd(), process.pid))
+def _give_back(kept: ExitStack) -> None:
+    """For a tracker that was dropped without being closed: its memory would stay armed for ever."""
+    kept.close()
+    warnings.warn("a tracker was dropped without being closed; use it with 'with'", ResourceWarning, stacklevel=1)
+
+
+def _protection_of(process: Process, resources: ExitStack) -> UserfaultFd:
+    """Trackers of this process each have a handle of their own; another process has one, for one tracker."""
+    if process.is_self:
+        return resources.enter_context(UserfaultFd(open_userfaultfd(), process.pid))
+    protection = process.lend_protection()
+    resources.callback(process.take_back_protection)
+    return protection
 
 
 def _span_of(target: Any, resources: ExitStack) -> tuple[int, int]:
     """The page-aligned range of a target in this process, which is kept from being freed or resized."""
     if isinstance(target, tuple):
         return _checked([target])[0]
+    # Shared memory objects keep their buffer there.
+    target = getattr(target, "buf", target)
     start, n_bytes = buffer_span(target)
     try:
         # An exported view keeps a bytearray from being resized and an mmap from being closed.
@@ -96,12 +117,10 @@ def _span_of(target: Any, resources: ExitStack) -> tuple[int, int]:
 def _checked(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Ranges rounded outward to pages, ascending, overlaps merged."""
     merged: list[tuple[int, int]] = []
-    for pair in sorted(ranges):
-        if len(pair) != 2 or not all(isinstance(bound, int) for bound in pair):
-            raise InvalidArgument(f"a range is a pair (start, end) of addresses, not {pair!r}")
-        start, end = page_floor(pair[0]), page_ceil(pair[1])
-        if not 0 <= pair[0] < pair[1] < 1 << 63:
-            raise InvalidArgument(f"{pair[0]:#x}-{pair[1]:#x} is not a range of user space, or is empty")
+    for first, last in sorted(map(_pair, ranges) if isinstance(ranges, Sequence) else [_pair(ranges)]):
+        start, end = page_floor(first), page_ceil(last)
+        if not 0 <= first < last < 1 << 63:
+            raise InvalidArgument(f"{first:#x}-{last:#x} is not a range of user space, or is empty")
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
@@ -109,3 +128,12 @@ def _checked(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     if not merged:
         raise InvalidArgument("no range is given: there is no page to watch")
     return merged
+
+
+def _pair(bounds: Any) -> tuple[int, int]:
+    try:
+        first, last = map(operator.index, bounds)
+    except (TypeError, ValueError):
+        kinds = type(bounds).__name__
+        raise InvalidArgument(f"a range is a pair (start, end) of addresses; this {kinds} is none") from None
+    return first, last

@@ -10,6 +10,7 @@ from typing import Protocol
 from pagewatch.vocab.blindspots import BlindSpot
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.query import Query
+from pagewatch.vocab.regions import Regions
 from pagewatch.vocab.scan import Scan
 
 
@@ -38,6 +39,10 @@ class Scanner(Protocol):
             carries what was scanned.
         :raises TargetGone: the address space no longer exists.
         """
+        ...
+
+    def latest(self) -> Regions:
+        """What the latest protecting scan has found, also where an exception (Ctrl-C) kept its result from you."""
         ...
 
 

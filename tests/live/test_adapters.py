@@ -31,7 +31,7 @@ def test_every_port_is_offered():
             scanner,
             protection,
             LiveLayout(maps),
-            LiveHugePages(os.getpid()),
+            LiveHugePages(maps),
             MonotonicClock(),
         )
         for port, offered in zip((Scanner, WriteProtection, Layout, HugePages, Clock), ports, strict=True):
@@ -81,4 +81,5 @@ def test_the_clock_runs_forward_in_nanoseconds():
 
 
 def test_huge_pages_have_the_size_of_the_kernel():
-    assert LiveHugePages(os.getpid()).huge_page_size() == huge_page_size()
+    with MapsReader() as maps:
+        assert LiveHugePages(maps).huge_page_size() == huge_page_size()

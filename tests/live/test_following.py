@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,68 @@ ctypes.CDLL(None).syscall({_EXIT_THREAD[os.uname().machine]}, 0)
                 print("go", file=popen.stdin, flush=True)
                 popen.stdout.readline()
                 assert _inside(tracker.collect(), start) == [5]
+        finally:
+            popen.kill()
+
+
+def test_one_attachment_serves_one_tracker_at_a_time(world):
+    start = world.map(_PAGES)
+    with world.track(None), pytest.raises(pagewatch.InvalidArgument, match="has a tracker already"):
+        world.track([(start, start + _BYTES)])
+    with world.track([(start, start + _BYTES)]) as tracker:
+        world.store(start, b"x")
+        assert _inside(tracker.collect(), start) == [0]
+
+
+def test_memory_unmapped_in_ranges_of_another_process_is_named(world):
+    start = world.map(_PAGES)
+    with world.track([(start, start + _BYTES)]) as tracker:
+        world.store(start + 3 * PAGE_SIZE, b"x")
+        world.unmap(start + 2 * PAGE_SIZE, 2)
+        epoch = tracker.collect()
+        assert _named(epoch, BlindReason.UNMAPPED, start + 2 * PAGE_SIZE, 2 * PAGE_SIZE)
+
+
+def test_attaching_to_the_program_that_came_after_by_exec_is_refused():
+    with _program("import os; print('up', flush=True); input(); os.execvp('sleep', ['sleep', '60'])") as popen:
+        try:
+            with pagewatch.Process(popen.pid) as process:
+                print("go", file=popen.stdin, flush=True)
+                deadline = time.monotonic() + 10
+                while Path(f"/proc/{popen.pid}/comm").read_text() != "sleep\n" and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                with pytest.raises(pagewatch.TargetGone):
+                    process.attach()
+        finally:
+            popen.kill()
+
+
+_TOGGLING = """
+import ctypes, mmap
+libc = ctypes.CDLL(None)
+size = 2400 * mmap.PAGESIZE
+area = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+def protect(page, bits):
+    libc.mprotect(ctypes.c_void_p(start + page * mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE), bits)
+for page in range(0, 2400, 2):
+    protect(page, 1)
+print('up', flush=True)
+while True:
+    for page in range(0, 2400, 2):
+        protect(page, 3)
+        protect(page, 1)
+"""
+
+
+def test_a_layout_that_changes_while_it_is_read_is_no_error():
+    """The kernel gives /proc/PID/maps in pieces: a mapping that grew in between comes twice."""
+    with _program(_TOGGLING) as popen:
+        try:
+            with pagewatch.Process(popen.pid) as process:
+                for _ in range(300):
+                    bounds = [(m.start, m.end) for m in process.maps()]
+                    assert all(a[1] <= b[0] for a, b in pairwise(bounds))
         finally:
             popen.kill()
 

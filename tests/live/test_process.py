@@ -139,7 +139,7 @@ def test_a_closed_process_says_so():
 
 def test_protection_needs_attaching():
     with Process() as process, pytest.raises(NotPermitted, match="not attached"):
-        process.protection()
+        process.lend_protection()
 
 
 # --- other processes

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pagewatch.linux.adapters import LiveHugePages
+from pagewatch.linux.maps import MapsReader
 from pagewatch.linux.thp import collapse, huge_page_size
 from support import libc, raw
 from support.area import area
@@ -61,11 +62,13 @@ def test_pieces_that_the_kernel_declines_are_skipped(pidfd):
 def test_nothing_is_collapsed_in_a_process_that_is_gone():
     with forked_child(lambda: None) as (child, _):
         fd = os.pidfd_open(child)
+        maps = MapsReader(child)
     try:
         assert collapse(fd, 0, SIZE) == 0
     finally:
         os.close(fd)
-    assert LiveHugePages(child).collapse(0, SIZE) == 0
+    with maps:
+        assert LiveHugePages(maps).collapse(0, SIZE) == 0
 
 
 def test_another_process_is_collapsed_from_outside():
@@ -77,7 +80,8 @@ def test_another_process_is_collapsed_from_outside():
             memory.advise(libc.MADV_HUGEPAGE)
 
         with forked_child(populate) as (child, _):
-            assert LiveHugePages(child).collapse(memory.start, memory.end) == SIZE
+            with MapsReader(child) as maps:
+                assert LiveHugePages(maps).collapse(memory.start, memory.end) == SIZE
             (found,) = raw.scan(memory.start, memory.end, mask=raw.HUGE, pid=child).regions
             assert found[:2] == (memory.start, memory.end)
 

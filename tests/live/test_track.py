@@ -2,7 +2,9 @@
 
 import array
 import ctypes
+import gc
 import mmap
+import os
 import subprocess
 import sys
 from multiprocessing import shared_memory
@@ -165,6 +167,56 @@ def test_a_tracker_that_was_never_armed_says_so():
     tracker.close()
 
 
+@pytest.mark.parametrize("ranges", [5, [5], [("a", "b"), (1, 2)], [(1, 2, 3)], [None], []])
+def test_odd_ranges_are_refused_in_words(ranges):
+    with pagewatch.Process() as process, pytest.raises(pagewatch.InvalidArgument, match="range"):
+        pagewatch.track(process, ranges=ranges)
+
+
+def test_ranges_may_be_numpy_integers():
+    target = np.zeros(_BYTES, np.uint8)
+    start = np.uint64(target.ctypes.data)
+    with pagewatch.Process() as process, pagewatch.track(process, ranges=[(start, start + 1)]) as tracker:
+        assert tracker.statistics().armed_bytes == PAGE_SIZE
+
+
+def _arm_and_drop(target: np.ndarray) -> None:
+    pagewatch.track(target).arm()
+    gc.collect()
+
+
+def test_a_dropped_tracker_warns_and_gives_its_memory_back():
+    target = np.zeros(_BYTES, np.uint8)
+    with pytest.warns(ResourceWarning, match="without being closed"):
+        _arm_and_drop(target)
+    with pagewatch.track(target):
+        pass
+
+
+def test_a_shared_memory_object_is_taken_by_its_buffer():
+    segment = shared_memory.SharedMemory(create=True, size=_BYTES)
+    try:
+        with pagewatch.track(segment) as tracker:
+            segment.buf[PAGE_SIZE] = 1
+            assert tracker.collect().regions.within(segment.buf) == [slice(PAGE_SIZE, 2 * PAGE_SIZE)]
+    finally:
+        segment.close()
+        segment.unlink()
+
+
+def test_a_process_object_is_refused_in_a_forked_child():
+    with pagewatch.Process() as process:
+        child = os.fork()
+        if child == 0:
+            try:
+                process.maps()
+            except pagewatch.TrackerClosed:
+                os._exit(42)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+
+
 def test_overlapping_and_touching_ranges_are_tracked_once():
     target = np.zeros(_BYTES, np.uint8)
     start = -(-target.ctypes.data // PAGE_SIZE) * PAGE_SIZE
@@ -188,7 +240,6 @@ def test_this_whole_process_can_be_tracked():
 def test_nothing_per_collect_reads_proc_for_own_memory(monkeypatch):
     """The floor leaves about 50 us; a read of /proc/self/maps alone takes longer."""
     import builtins
-    import os
 
     target = np.zeros(_BYTES, np.uint8)
     with pagewatch.track(target) as tracker:

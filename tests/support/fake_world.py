@@ -1,6 +1,6 @@
 """A small address space in memory that offers the tracker's ports: enough for the tracker's own logic."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pagewatch.trackers.base import Tracker
@@ -40,6 +40,10 @@ class FakeWorld:
     next_address: int = 0x10000 * PAGE
     now: int = 0
     layout: tuple[Mapping, ...] = ()
+    found: Regions = field(default_factory=Regions)
+    """By the latest protecting scan."""
+    interrupt: Callable[[], None] = lambda: None
+    """Called when a protecting scan has done its work, before its result goes back."""
     mappings_read: int = 0
 
     # --- what a test does to it
@@ -109,12 +113,20 @@ class FakeWorld:
             if require_armed and not page.registered:
                 unarmed = [a for a in range(start, end, PAGE) if a in self.pages and not self.pages[a].registered]
                 raise RangeNotArmed(Regions.from_pages(unarmed), Scan(Regions(found), address, complete=False))
+            if protect and not page.registered:
+                continue
             categories = self._categories(page)
             if query.matches(categories):
                 found.append((address, address + PAGE, categories & query.returned))
                 if protect and page.registered and categories & Category.WRITTEN:
                     page.protected = True
+        if protect:
+            self.found = Regions(found)
+            self.interrupt()
         return Scan(Regions(found), end, complete=True)
+
+    def latest(self) -> Regions:
+        return self.found
 
     def _categories(self, page: FakePage) -> Category:
         categories = Category(0)

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support import libc
-
 import pagewatch
 from pagewatch.trackers.base import Tracker
 from pagewatch.vocab.addresses import PAGE_SIZE
+from support import libc
 
 
 class TargetWorld:

@@ -1,5 +1,5 @@
 """The live world: system calls, /proc, ptrace, as thin as they can be.
 
 Kernel spelling and numbers live in ``abi`` only; every system call passes ``syscalls``; policy lives in
-``pagewatch.track``, never here.
+``pagewatch.trackers``, never here.
 """

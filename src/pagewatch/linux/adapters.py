@@ -70,14 +70,16 @@ class LiveLayout:
         return self._maps.mappings()
 
     def pins(self) -> Sequence[BlindSpot]:
-        """See :meth:`pagewatch.ports.Layout.pins`; looks at descriptors only when the pinned amount changed."""
+        """See :meth:`pagewatch.ports.Layout.pins`; looks at descriptors only where something is pinned at all."""
         try:
             text = read_fields(f"/proc/{self._maps.pid}/status").get("VmPin", "")
         except OSError:
             return self._pins
-        if text != self._pinned_text:
+        # The amount alone does not tell: one buffer may have taken the place of another.
+        if text != self._pinned_text or text not in ("", "0 kB"):
             self._pinned_text = text
-            self._pins = pinned_spots(self._maps.pid)
+            pins = pinned_spots(self._maps.pid)
+            self._pins = self._pins if pins == self._pins else pins
         return self._pins
 
     def table_budget_bytes(self) -> int:
@@ -88,9 +90,9 @@ class LiveLayout:
 class LiveHugePages:
     """Transparent huge pages of one process."""
 
-    def __init__(self, pid: int) -> None:
-        """:param pid: a process that exists."""
-        self._pid = pid
+    def __init__(self, maps: MapsReader) -> None:
+        """:param maps: of the address space; not owned."""
+        self._maps = maps
 
     def huge_page_size(self) -> int:
         """See :meth:`pagewatch.ports.HugePages.huge_page_size`."""
@@ -99,10 +101,11 @@ class LiveHugePages:
     def collapse(self, start: int, end: int) -> int:
         """See :meth:`pagewatch.ports.HugePages.collapse`."""
         try:
-            pidfd = os.pidfd_open(self._pid)
+            pidfd = os.pidfd_open(self._maps.pid)
         except ProcessLookupError:
             return 0
         try:
+            self._maps.check_alive()
             return thp.collapse(pidfd, start, end)
         finally:
             os.close(pidfd)

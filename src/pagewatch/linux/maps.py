@@ -45,7 +45,7 @@ class MapsReader:
         if not text:
             raise TargetGone(self.pid, ADDRESS_SPACE_GONE)
         if text != self._text:
-            parsed = [_parse_line(match) for match in _LINE.finditer(text)]
+            parsed = untorn([_parse_line(match) for match in _LINE.finditer(text)])
             self._mappings = tuple(replace(m, page_size=self._page_size(m)) if m.inode else m for m in parsed)
             self._text = text
         return self._mappings
@@ -101,6 +101,16 @@ def read_maps(pid: int | None = None) -> list[Mapping]:
     """
     pid = os.getpid() if pid is None else pid
     return parse_smaps(_read_smaps(pid))
+
+
+def untorn(mappings: list[Mapping]) -> list[Mapping]:
+    """Mappings that do not overlap. The kernel gives its text in pieces, and what grew in between comes twice."""
+    kept: list[Mapping] = []
+    for mapping in mappings:
+        low = kept[-1].end if kept else 0
+        if mapping.end > low:
+            kept.append(mapping if mapping.start >= low else replace(mapping, start=low))
+    return kept
 
 
 def parse_smaps(text: bytes) -> list[Mapping]:

@@ -64,6 +64,8 @@ class PagemapScanner:
         """
         self._fd = open_proc(os.getpid() if pid is None else pid, "pagemap")
         self._arg = pm_scan_arg(size=_ARG_BYTES)
+        self._latest: Walk | None = None
+        self._vector_used = False
         self._probe_vector = np.zeros(1, REGION)
         self._probe = pm_scan_arg(size=_ARG_BYTES, vec=self._probe_vector.ctypes.data, vec_len=1)
         self._use_vector(_FIRST_CAPACITY)
@@ -89,10 +91,29 @@ class PagemapScanner:
         if self._fd < 0:
             raise TrackerClosed("the scanner is closed")
         flags = (PM_SCAN_WP_MATCHING if protect else 0) | (PM_SCAN_CHECK_WPASYNC if require_armed else 0)
+        if self._vector_used:
+            self._rescue_output()
         walk = Walk(start, page_ceil(end), max_pages, max_regions)
+        if protect:
+            self._latest = walk
         while not walk.done:
             self._step(walk, query, flags)
         return walk.result()
+
+    def latest(self) -> Regions:
+        """See :meth:`pagewatch.ports.Scanner.latest`."""
+        if self._vector_used:
+            self._rescue_output()
+        return self._latest.everything() if self._latest else Regions()
+
+    def _rescue_output(self) -> None:
+        """Take what an interrupted call left in the vector; an exception can come between any two steps here."""
+        vector, _ = self._buffer
+        left = int(np.count_nonzero(vector["end"]))
+        if left and self._latest:
+            self._latest.in_hand = vector[:left].copy()
+        self._use_vector(len(vector))
+        self._vector_used = False
 
     def address_space_exists(self) -> bool:
         """Whether the address space that was opened still exists; False after the process exited or exec'd."""
@@ -119,19 +140,22 @@ class PagemapScanner:
         if flags & PM_SCAN_WP_MATCHING and walk.limited:
             end = self._end_before_huge_pages(walk, query)
         arg = self._arg
+        vector, arg.vec = self._buffer
         arg.flags, arg.start, arg.end, arg.max_pages = flags, start, end, walk.pages_left
-        arg.vec_len = capacity = walk.regions_wanted(len(self._vector))
+        arg.vec_len = capacity = walk.regions_wanted(len(vector))
         arg.category_inverted, arg.category_mask = query.inverted, query.mask
         arg.category_anyof_mask, arg.return_mask = query.anyof, query.returned
+        # From here until the output is in the walk's hand, the vector is the only record of what was protected.
+        self._vector_used = True
         try:
             found = ioctl(self._fd, PAGEMAP_SCAN, arg)
         except OSError as error:
-            walk.take(self._move_out(int(np.count_nonzero(self._vector["end"]))))
+            walk.take(self._move_out(int(np.count_nonzero(vector["end"])), walk))
             raise self._translated(error, walk) from error
         walk_end = int(arg.walk_end)
-        output = self._move_out(found)
-        if found == len(self._vector) < _MAX_CAPACITY:
-            self._use_vector(len(self._vector) * _GROWTH)
+        output = self._move_out(found, walk)
+        if found == len(vector) < _MAX_CAPACITY:
+            self._use_vector(len(vector) * _GROWTH)
         full = found == capacity or walk.fills_pages(output)
         # A call that filled no limit has walked everything; a stale walk_end lies before what was output.
         reached = max(walk_end, int(output["end"][-1]) if found else start) if full else end
@@ -202,21 +226,25 @@ class PagemapScanner:
         return error
 
     def _use_vector(self, capacity: int) -> None:
-        """A vector of zeroes; it stays zero beyond what a call used."""
-        self._vector = np.zeros(capacity, REGION)
-        self._arg.vec = self._vector.ctypes.data
+        """A vector of zeroes, with its address; it stays zero beyond what a call used."""
+        vector = np.zeros(capacity, REGION)
+        # One assignment: were they two, an exception in between would leave the address of freed memory.
+        self._buffer = (vector, vector.ctypes.data)
 
-    def _move_out(self, n_regions: int) -> npt.NDArray[np.void]:
-        """The first regions of the vector, which then is all zeroes again.
+    def _move_out(self, n_regions: int, walk: Walk) -> npt.NDArray[np.void]:
+        """The first regions of the vector, given into the walk's hand; the vector then is all zeroes again.
 
         A long output is given away with its vector: a copy of it, onto fresh pages, would cost more.
         """
-        used = self._vector[:n_regions]
+        vector, _ = self._buffer
+        used = vector[:n_regions]
+        output = used if n_regions > _LONG_OUTPUT else used.copy()
+        walk.in_hand = output
         if n_regions > _LONG_OUTPUT:
-            self._use_vector(len(self._vector))
-            return used
-        output = used.copy()
-        used.view(np.uint64)[:] = 0
+            self._use_vector(len(vector))
+        else:
+            used.view(np.uint64)[:] = 0
+        self._vector_used = False
         return output
 
 

@@ -11,7 +11,7 @@ from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.linux.proc import open_proc
 from pagewatch.linux.remote.attach import Attachment, attach
 from pagewatch.linux.userfaultfd import UserfaultFd, open_userfaultfd
-from pagewatch.vocab.errors import InvalidArgument, NotPermitted
+from pagewatch.vocab.errors import InvalidArgument, NotPermitted, TrackerClosed
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.scan import Scan
@@ -38,9 +38,8 @@ class Process:
         self.is_self = self.pid == own
         self._lock = threading.Lock()
         self._uffd: UserfaultFd | None = None
-        self._open_readers()
-
-    def _open_readers(self) -> None:
+        self._is_lent = False
+        self._owner_pid = own
         self._maps = MapsReader(self.pid)
         try:
             self._scanner = PagemapScanner() if self.is_self else OtherScanner(self.pid)
@@ -53,7 +52,13 @@ class Process:
 
         :raises TargetGone: the process exited or replaced its memory by exec.
         """
+        self._check_owner()
         return self._maps.mappings()
+
+    def _check_owner(self) -> None:
+        """What was opened before a fork looks at the parent's memory."""
+        if os.getpid() != self._owner_pid:
+            raise TrackerClosed(f"this Process belongs to process {self._owner_pid}; make a new one in a forked child")
 
     def maps_with_flags(self) -> list[Mapping]:
         """All mappings with their VmFlags; costs a walk over the page tables (smaps).
@@ -78,8 +83,8 @@ class Process:
         """PAGEMAP_SCAN of [start, end) (bytes; start page aligned), in as many calls as it takes.
 
         With ``protect``, pages that match and are WRITTEN are write-protected in the same step; this has effect
-        in memory that a tracker has armed. A hugetlb page that the range or ``max_pages`` cuts cannot be
-        protected: its part in the range is reported and stays written.
+        in memory that a tracker has armed, and takes those pages from that tracker's next epoch. A hugetlb page
+        that the range or ``max_pages`` cuts cannot be protected: its part in the range is reported and stays written.
 
         :param require_armed: fail where mapped memory is not under asynchronous write-protection.
         :param max_pages: stop after that many pages; 0 for no limit.
@@ -89,6 +94,7 @@ class Process:
         :raises InvalidArgument: a bad range or limit.
         :raises FeatureMissing: no PAGEMAP_SCAN (Linux before 6.7).
         """
+        self._check_owner()
         with self._lock:
             return self._scanner.scan(
                 start,
@@ -106,6 +112,7 @@ class Process:
         :raises InvalidArgument: not all of the range is mapped and readable.
         :raises TargetGone: the process exited or replaced its memory by exec.
         """
+        self._check_owner()
         fd = open_proc(self.pid, "mem")
         try:
             data = _read_exactly(fd, start, n_bytes)
@@ -126,6 +133,7 @@ class Process:
         :raises CannotAttach: the target is in a state in which it cannot be touched safely; it says which.
         :raises NotPermitted: ptrace access is needed and not granted.
         """
+        self._check_owner()
         if self._uffd is not None:
             raise InvalidArgument(f"process {self.pid} is attached already")
         if self.is_self:
@@ -141,24 +149,35 @@ class Process:
         """
         with attachment:
             self._uffd = UserfaultFd(attachment.take_uffd(), self.pid)
-        # Opened anew, after the descriptor was taken: if an exec came in between, the older of the two
-        # address spaces is the userfaultfd's, and arming it fails cleanly.
+        # Both are of one address space if the one that was opened first still exists after the other was taken:
+        # not if there was an exec in between, or another program has the pid by now.
         try:
-            self._close_readers()
-            self._open_readers()
+            self._maps.check_alive()
         except BaseException:
             self.detach()
             raise
         return Attached(self)
 
-    def protection(self) -> UserfaultFd:
-        """The attached userfaultfd, which the process keeps owning.
+    def lend_protection(self) -> UserfaultFd:
+        """The attached userfaultfd, for one tracker at a time; the process keeps owning it.
+
+        Two trackers would take each other's news: what one has collected, the other never sees.
 
         :raises NotPermitted: the process is not attached.
+        :raises InvalidArgument: a tracker has it.
         """
+        if self._is_lent:
+            raise InvalidArgument(
+                f"process {self.pid} has a tracker already: close that first, or give one tracker all ranges"
+            )
         if self._uffd is None:
             raise NotPermitted(f"process {self.pid} is not attached", "use: with Process(pid) as p, p.attach(): ...")
+        self._is_lent = True
         return self._uffd
+
+    def take_back_protection(self) -> None:
+        """The tracker is done with it."""
+        self._is_lent = False
 
     def detach(self) -> None:
         """Lift all tracking from the process; doing so twice is no error."""
@@ -169,9 +188,6 @@ class Process:
     def close(self) -> None:
         """Detach and close all descriptors; closing twice is no error."""
         self.detach()
-        self._close_readers()
-
-    def _close_readers(self) -> None:
         self._scanner.close()
         self._maps.close()
 

@@ -1,5 +1,8 @@
 """The progress of one scan over several calls of PAGEMAP_SCAN."""
 
+from functools import reduce
+from operator import or_
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +21,7 @@ class Walk:
         "done",
         "end",
         "first",
+        "in_hand",
         "max_pages",
         "max_regions",
         "position",
@@ -33,6 +37,8 @@ class Walk:
         self.max_pages = max_pages
         self.max_regions = max_regions
         self.done = max_regions == 0 and start < end
+        self.in_hand: npt.NDArray[np.void] | None = None
+        """Output that was not taken yet: what an exception in between must not lose."""
         self._parts: list[npt.NDArray[np.void]] = []
         self._pages = 0
         self._regions = 0
@@ -63,18 +69,25 @@ class Walk:
     def take(self, output: npt.NDArray[np.void]) -> None:
         """Add what an ioctl found."""
         if not len(output):
+            self.in_hand = None
             return
         if self.max_pages:
             self._pages += _count_pages(output)
         if self.max_regions is not None:
             self._regions += len(output) - (bool(self._parts) and _touch(self._parts[-1], output))
         self._parts.append(output)
+        self.in_hand = None
 
     def go_on_at(self, address: int) -> None:
         """Everything before ``address`` was walked."""
         self.position = address
         full = self.max_regions is not None and self._regions >= self.max_regions
         self.done = address >= self.end or full or (self.max_pages > 0 and not self.pages_left)
+
+    def everything(self) -> Regions:
+        """All that was found, taken or not; some of it may have been found twice."""
+        parts = self._parts if self.in_hand is None else [*self._parts, self.in_hand]
+        return reduce(or_, (Regions.from_kernel(part.copy()) for part in parts), Regions())
 
     def result(self) -> Scan:
         """Everything found so far."""

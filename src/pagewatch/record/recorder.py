@@ -190,10 +190,12 @@ class Recorder:
         for tracked in list(self._tracked.values()):
             try:
                 epoch = tracked.session.collect()
-                mappings = tracked.session.mappings()
             except TargetGone:
                 self._lost(tracked)
                 continue
+            mappings = tracked.mappings
+            with suppress(TargetGone):  # the epoch is there all the same; the next collect will say it
+                mappings = tracked.session.mappings()
             self._write(tracked, epoch, mappings)
 
     def _write(self, tracked: _Tracked, epoch: Epoch, mappings: Sequence[Mapping]) -> None:

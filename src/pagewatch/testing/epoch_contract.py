@@ -164,6 +164,21 @@ class EpochContract:
             assert written_pages(epoch, start, page) == [17, 40]
             assert epoch.blind_spots == ()
 
+    def test_memory_mapped_into_a_hole_of_the_ranges_is_armed_and_named(self, world: TrackedWorld) -> None:
+        """What was asked for by address is watched wherever memory comes to be there."""
+        start = self.area(world)
+        page = world.page_size
+        world.unmap(start + 16 * page, 8)
+        with self.tracker(world, start) as tracker:
+            tracker.collect()
+            world.map(8, at=start + 16 * page)
+            world.store(start + 18 * page, b"x")
+            epoch = tracker.collect()
+            assert spots_of(epoch, BlindReason.MAPPED_LATE) == [(start + 16 * page, start + 24 * page)]
+            assert 18 in written_pages(epoch, start, page)
+            world.store(start + 20 * page, b"x")
+            assert written_pages(tracker.collect(), start, page) == [20]
+
     def test_a_hole_in_the_ranges_is_no_error(self, world: TrackedWorld) -> None:
         """The rest stays exact."""
         start = self.area(world)

@@ -27,6 +27,7 @@ class ArmedMemory:
         pieces = list(pieces)
         # Two pieces never overlap: each page is in one mapping.
         self.regions = self.regions | Regions([(piece.start, piece.end) for piece in pieces])
+        self._refused = {m: s for m, s in self._refused.items() if not len(self.regions.clip(s.start, s.end))}
         self._by_mapping += [spot for piece in pieces for spot in spots_of_mapping(piece)]
         self._update()
 

@@ -63,12 +63,20 @@ class Collected:
     assumed: Regions
     blind_spots: tuple[BlindSpot, ...]
 
+    def joined(self, earlier: "Collected") -> "Collected":
+        """Both as one epoch."""
+        seen = (self.regions - self.assumed) | (earlier.regions - earlier.assumed)
+        assumed = (self.assumed | earlier.assumed).plain() - seen
+        spots = tuple(dict.fromkeys(earlier.blind_spots + self.blind_spots))
+        return Collected(seen | assumed, assumed, spots)
+
 
 class Tracker(ABC):
     """Tells which pages were written since it was last asked. Made by :func:`pagewatch.track`.
 
     A context manager: entering arms, leaving closes. Safe to use from several threads; each write is
-    then in the epoch of exactly one of them. It belongs to the process that made it: in a forked
+    then in the epoch of exactly one of them. A collect that is interrupted (Ctrl-C) loses nothing: the next
+    one of that thread reports it. A tracker belongs to the process that made it: in a forked
     child every call raises :class:`TrackerClosed`.
     """
 
@@ -82,6 +90,8 @@ class Tracker(ABC):
         self._is_armed = False
         self._closed = False
         self._statistics = TrackerStatistics()
+        self._undelivered: Collected | None = None
+        self._receiver = 0
 
     def __enter__(self) -> Self:
         try:
@@ -104,6 +114,8 @@ class Tracker(ABC):
         """
         with self._lock:
             self._check_usable()
+            self._is_armed = False
+            self._undelivered = None
             self._arm()
             self._is_armed = True
             self._statistics = TrackerStatistics(armed_bytes=self._armed_bytes())
@@ -120,6 +132,12 @@ class Tracker(ABC):
                 raise TrackerClosed("the tracker is not armed: enter it with 'with', or call arm()")
             started_ns = self._clock.now_ns()
             collected = self._collect()
+            receiver = threading.get_ident()
+            if self._undelivered is not None and self._receiver == receiver:
+                collected = collected.joined(self._undelivered)
+            self._receiver = receiver
+            self._undelivered = collected
+            self._forget_collected()
             ended_ns = self._clock.now_ns()
             before = self._statistics
             self._statistics = replace(
@@ -130,7 +148,7 @@ class Tracker(ABC):
                 armed_late_bytes=self._armed_late_bytes(),
                 collect_ns=before.collect_ns + ended_ns - started_ns,
             )
-            return Epoch(
+            epoch = Epoch(
                 regions=collected.regions,
                 index=before.epochs,
                 started_ns=started_ns,
@@ -138,6 +156,9 @@ class Tracker(ABC):
                 assumed=collected.assumed,
                 blind_spots=collected.blind_spots,
             )
+        # The last thing before the caller has it: an exception up to here makes the next collect report it.
+        self._undelivered = None
+        return epoch
 
     def statistics(self) -> TrackerStatistics:
         """Totals since the tracker was armed."""
@@ -166,7 +187,14 @@ class Tracker(ABC):
 
     @abstractmethod
     def _collect(self) -> Collected:
-        """Read and re-arm; called with the lock held, after a successful ``_arm``."""
+        """Read and re-arm; called with the lock held, after a successful ``_arm``.
+
+        What it had read when an exception came belongs to the next call.
+        """
+
+    @abstractmethod
+    def _forget_collected(self) -> None:
+        """What the last ``_collect`` returned is in safe hands."""
 
     @abstractmethod
     def _close(self) -> None:

@@ -16,6 +16,11 @@ class Scope(Protocol):
         """Whether every collect shall look for new mappings; costs reading the layout."""
         ...
 
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """What is watched whatever is mapped there; empty where only mappings count."""
+        ...
+
     def wanted(self, mappings: Iterable[Mapping]) -> list[Mapping]:
         """The mappings to arm, cut to the part that is wanted, ascending."""
         ...
@@ -24,16 +29,18 @@ class Scope(Protocol):
 class Ranges:
     """Fixed byte ranges, whatever is mapped there."""
 
-    follows_layout = False
+    def __init__(self, ranges: Sequence[tuple[int, int]], *, follows_layout: bool = False) -> None:
+        """:param ranges: (start, end) pairs, page aligned, ascending and disjoint.
 
-    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """:param ranges: (start, end) pairs, page aligned, ascending and disjoint."""
-        self._ranges = tuple(ranges)
+        :param follows_layout: whether what is unmapped shall be noticed, at the cost of reading the layout.
+        """
+        self.ranges = tuple(ranges)
+        self.follows_layout = follows_layout
 
     def wanted(self, mappings: Iterable[Mapping]) -> list[Mapping]:
         """See :class:`Scope`. Cuts at borders of the mapping's own page: half a hugetlb page cannot be armed."""
         mappings = list(mappings)
-        return merge_pieces(piece for bounds in self._ranges for piece in pieces_within(mappings, *bounds))
+        return merge_pieces(piece for bounds in self.ranges for piece in pieces_within(mappings, *bounds))
 
 
 class Everything:
@@ -45,6 +52,7 @@ class Everything:
     """
 
     follows_layout = True
+    ranges: tuple[tuple[int, int], ...] = ()
 
     def wanted(self, mappings: Iterable[Mapping]) -> list[Mapping]:
         """See :class:`Scope`."""

@@ -7,10 +7,13 @@ and protects those again, page by page in one step, so that no write can fall in
 How it lies
 -----------
 Over-reports: a huge page of a kind that cannot be split (hugetlb) is written as a whole; MADV_DONTNEED, mlock and
-MADV_POPULATE_WRITE count as writes. Cannot see: what ``Epoch.blind_spots`` names.
+MADV_POPULATE_WRITE count as writes. Cannot see: what ``Epoch.blind_spots`` names, and direct access in flight: a
+page that is pinned for a read by O_DIRECT, io_uring or a device counts as written when it is pinned; what arrives
+after a collect has re-armed it is not seen.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 
@@ -34,6 +37,18 @@ _FILLED = Query.where("!file & !pfnzero & (present | swapped)", returned=Categor
 _TABLE_ENTRY_BYTES = 8
 _NEGLIGIBLE_BYTES = 16 << 20
 _NONE = Regions()
+
+
+@dataclass(slots=True)
+class _Journal:
+    """What one collect has come by so far; it outlives an exception that ends the collect."""
+
+    found: list[Regions] = field(default_factory=list)
+    assumed: list[Regions] = field(default_factory=list)
+    news: list[BlindSpot] = field(default_factory=list)
+    begun: bool = False
+    overlapping: bool = False
+    """Whether parts of ``found`` may hold the same page."""
 
 
 class UffdAsync(Tracker):
@@ -70,22 +85,30 @@ class UffdAsync(Tracker):
         self._strict = strict
         self._collapse_on_close = collapse_on_close
         self._release = release
+        self._start_books()
+
+    def _start_books(self) -> None:
         self._armed = ArmedMemory(self._known_losses)
+        self._journal = _Journal()
         self._seen: Sequence[Mapping] | None = None
+        self._watched = _NONE
         self._were_huge = _NONE
         self._late_bytes = 0
+        self._table_bytes = 0
+        self._table_budget: int | None = None
 
     def _arm(self) -> None:
         self._disarm()
-        self._armed = ArmedMemory(self._known_losses)
-        self._late_bytes = 0
-        self._seen = mappings = self._layout.mappings()
+        self._start_books()
+        mappings = self._layout.mappings()
         refused = self._arm_pieces(self._scope.wanted(mappings))
         self._armed.set_pins(self._layout.pins())
-        if not self._scope.follows_layout:
+        if self._scope.ranges:
             self._check_all_armed(refused)
+            self._watched = Regions(self._scope.ranges) | self._armed.regions
         if self._collapse_on_close:
             self._were_huge = join(self._scanner.scan(*span, _HUGE).regions for span in self._armed.spans)
+        self._seen = None if refused else mappings
 
     def _check_all_armed(self, refused: list[BlindSpot]) -> None:
         """Memory that was asked for by address must be armed, or the caller told."""
@@ -93,90 +116,130 @@ class UffdAsync(Tracker):
             self._disarm()
             raise RangeNotTrackable(refused[0].start, refused[0].end, refused[0].detail or refused[0].reason.value)
         if not self._armed.spans:
-            raise RangeNotTrackable(0, 0, "nothing is mapped there")
+            raise RangeNotTrackable(*self._scope.ranges[0], "nothing is mapped there")
 
     def _collect(self) -> Collected:
-        news: list[BlindSpot] = []
-        assumed: list[Regions] = []
+        journal = self._journal
+        if journal.begun:
+            # An exception ended the collect before: what its last scan found may not have come back.
+            journal.overlapping = True
+            journal.found.append(self._scanner.latest())
+        journal.begun = True
         if self._scope.follows_layout:
-            self._follow_layout(news, assumed)
-        parts = [self._collect_span(start, end, news, assumed) for start, end in self._armed.spans]
-        regions = parts[0] if len(parts) == 1 else join(parts)
-        spots = (*self._armed.spots, *news) if news else self._armed.spots
+            self._follow_layout(journal)
+        for start, end in self._spans():
+            self._collect_span(start, end, journal)
+        return self._collected(journal)
+
+    def _spans(self) -> tuple[tuple[int, int], ...]:
+        """What to scan. Of fixed ranges all that was asked for: what is mapped into a hole there must be noticed."""
+        if self._scope.follows_layout:
+            return self._armed.spans
+        return tuple((region.start, region.end) for region in self._watched)
+
+    def _collected(self, journal: "_Journal") -> Collected:
+        found = journal.found
+        if journal.overlapping:
+            regions = reduce(or_, found, _NONE)
+        else:
+            regions = found[0] if len(found) == 1 else join(found)
+        spots = (*self._armed.spots, *journal.news) if journal.news else self._armed.spots
+        assumed = journal.assumed
         if self._strict and spots:
-            assumed.append(ranges_of(spots, self._armed.regions))
+            assumed = [*assumed, ranges_of(spots, self._armed.regions)]
         if not assumed:
             return Collected(regions, _NONE, spots)
         unwatched = reduce(or_, assumed) - regions
         return Collected(regions | unwatched, unwatched, spots)
 
-    def _collect_span(self, start: int, end: int, news: list[BlindSpot], assumed: list[Regions]) -> Regions:
-        try:
-            return self._scanner.scan(start, end, _WRITTEN, protect=True, require_armed=True).regions
-        except RangeNotArmed as error:
-            # Something was mapped over armed memory since the last collect. Go on mapping by mapping.
-            found = error.scan.regions if error.scan else _NONE
-        for piece in pieces_within(self._layout.mappings(), start, end):
-            try:
-                scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True, require_armed=True)
-            except RangeNotArmed as error:
-                found = found | error.scan.regions if error.scan else found
-                # Memory such as device mappings is skipped by every scan, so that it is not among error.regions.
-                unarmed = error.regions.clip(piece.start, piece.end) or Regions([(piece.start, piece.end)])
-                self._armed.drop(unarmed)
-                self._arm_late([cut(piece, part.start, part.end) for part in unarmed], news, assumed)
-                # What lies behind the unarmed part was not reached.
-                scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True)
-            found = found | (scan.regions & self._armed.regions)
-        return found
+    def _forget_collected(self) -> None:
+        self._journal = _Journal()
 
-    def _follow_layout(self, news: list[BlindSpot], assumed: list[Regions]) -> None:
+    def _collect_span(self, start: int, end: int, journal: "_Journal") -> None:
+        try:
+            scan = self._scanner.scan(start, end, _WRITTEN, protect=True, require_armed=True)
+        except RangeNotArmed as error:
+            # Something was mapped over armed memory, or into a hole, since the last collect.
+            journal.overlapping = True
+            if error.scan:
+                journal.found.append(error.scan.regions)
+        else:
+            journal.found.append(scan.regions)
+            return
+        for piece in pieces_within(self._layout.mappings(), start, end):
+            self._collect_piece(piece, journal)
+
+    def _collect_piece(self, piece: Mapping, journal: "_Journal") -> None:
+        try:
+            scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True, require_armed=True)
+        except RangeNotArmed as error:
+            if error.scan:
+                journal.found.append(error.scan.regions)
+            # Memory such as device mappings is skipped by every scan, so that it is not among error.regions.
+            unarmed = error.regions.clip(piece.start, piece.end) or Regions([(piece.start, piece.end)])
+            self._armed.drop(unarmed)
+            self._arm_late([cut(piece, part.start, part.end) for part in unarmed], journal)
+            # What lies behind the unarmed part was not reached.
+            scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True)
+        journal.found.append(scan.regions)
+
+    def _follow_layout(self, journal: "_Journal") -> None:
         """Arm what was mapped since the last collect and forget what is gone; name both."""
         self._armed.set_pins(self._layout.pins())
         mappings = self._layout.mappings()
         if mappings is self._seen:
             return
-        self._seen = mappings
+        # Only what is done is seen: after an exception the next collect looks again.
+        self._seen = None
         mapped = Regions([(m.start, m.end) for m in mappings])
         gone = self._armed.regions - mapped
         if len(gone):
-            news += [BlindSpot(r.start, r.end, BlindReason.UNMAPPED) for r in gone]
+            journal.news += [BlindSpot(r.start, r.end, BlindReason.UNMAPPED) for r in gone]
             self._armed.drop(gone)
         self._armed.forget_refused(mapped)
         wanted = [m for m in self._scope.wanted(mappings) if not self._armed.refused(m)]
         unarmed = Regions([(m.start, m.end) for m in wanted]) - self._armed.regions
-        if len(unarmed):
-            fresh = [cut(m, part.start, part.end) for m in wanted for part in unarmed.clip(m.start, m.end)]
-            self._arm_late(fresh, news, assumed)
+        fresh = [cut(m, part.start, part.end) for m in wanted for part in unarmed.clip(m.start, m.end)]
+        if self._arm_late(fresh, journal):
+            self._seen = mappings
 
-    def _arm_late(self, pieces: Sequence[Mapping], news: list[BlindSpot], assumed: list[Regions]) -> None:
-        """Arm memory found by a collect; what it holds already is assumed to be written since it was mapped."""
+    def _arm_late(self, pieces: Sequence[Mapping], journal: "_Journal") -> bool:
+        """Arm memory found by a collect; what it holds already is assumed to be written since it was mapped.
+
+        :returns: whether all is settled; not if a mapping was changing just then.
+        """
+        settled = True
         for piece in pieces:
             # Before protecting: the marker on an empty page reads as swapped.
             filled = self._scanner.scan(piece.start, piece.end, _FILLED).regions if piece.anonymous else _NONE
-            if not self._arm_pieces([piece]):
-                news.append(BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, piece.label))
+            journal.assumed.append(filled)
+            refused = self._arm_pieces([piece])
+            if not refused:
+                journal.news.append(BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, piece.label))
                 self._late_bytes += piece.nbytes
-                assumed.append(filled)
+            elif refused[0].reason is BlindReason.MAPPED_LATE:
+                journal.news += refused
+                settled = False
+            else:
+                self._watched = self._watched - Regions([(piece.start, piece.end)])
+        return settled
 
     def _arm_pieces(self, pieces: Sequence[Mapping]) -> list[BlindSpot]:
-        """Register and protect; returns the blind spots of what was refused."""
-        armed: list[Mapping] = []
-        refused: list[BlindSpot] = []
+        """Register and protect; returns the blind spots of what is not armed then."""
+        unarmed: list[BlindSpot] = []
         for piece in pieces:
             spot = self._try_arm(piece)
             if spot is None:
-                armed.append(piece)
+                self._armed.add([piece])
             else:
-                refused.append(spot)
-                self._armed.refuse(piece, spot)
-        if armed:
-            self._armed.add(armed)
-        return refused
+                unarmed.append(spot)
+                if spot.reason is not BlindReason.MAPPED_LATE:
+                    self._armed.refuse(piece, spot)
+        return unarmed
 
     def _try_arm(self, piece: Mapping) -> BlindSpot | None:
         table_bytes = piece.nbytes // piece.page_size * _TABLE_ENTRY_BYTES
-        if table_bytes > _NEGLIGIBLE_BYTES and table_bytes > self._layout.table_budget_bytes():
+        if not self._can_afford(table_bytes):
             detail = f"{table_bytes} bytes of page tables for {piece.label}"
             return BlindSpot(piece.start, piece.end, BlindReason.TOO_SPARSE, detail)
         try:
@@ -185,11 +248,20 @@ class UffdAsync(Tracker):
         except RangeNotTrackable as error:
             return BlindSpot(piece.start, piece.end, BlindReason.REFUSED, error.reason)
         except RangeNotArmed:
-            # Mapped anew between the two steps.
+            # Mapped anew between the two steps; the next collect finds it.
             self._protection.unregister(piece.start, piece.end)
-            self._seen = None
-            return BlindSpot(piece.start, piece.end, BlindReason.REFUSED, "it was changing while it was armed")
+            return BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, "it was changing while it was armed")
+        self._table_bytes += table_bytes
         return None
+
+    def _can_afford(self, table_bytes: int) -> bool:
+        """Whether page tables for all that is armed, and for this, stay within what the target's host can spare."""
+        total = self._table_bytes + table_bytes
+        if total <= _NEGLIGIBLE_BYTES:
+            return True
+        if self._table_budget is None:
+            self._table_budget = self._layout.table_budget_bytes()
+        return total <= self._table_budget
 
     def _disarm(self) -> None:
         for start, end in self._armed.spans:

@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from pagewatch.testing.epoch_contract import spots_of, written_pages
+from pagewatch.vocab.blindspots import BlindReason
 from pagewatch.vocab.errors import RangeNotTrackable, TargetGone, TrackerClosed
 from support.fake_world import PAGE, FakeWorld
 
@@ -19,6 +21,45 @@ def world():
 def _area(world: FakeWorld) -> tuple[int, int]:
     start = world.map(_PAGES)
     return start, start + _PAGES * PAGE
+
+
+class _InterruptedError(Exception):
+    """Stands for Ctrl-C."""
+
+
+def test_a_collect_that_is_interrupted_is_reported_by_the_next(world):
+    start, end = _area(world)
+
+    def interrupt():
+        world.interrupt = lambda: None
+        raise _InterruptedError
+
+    with world.track([(start, end)]) as tracker:
+        world.store(start + 3 * PAGE, b"x")
+        world.interrupt = interrupt
+        with pytest.raises(_InterruptedError):
+            tracker.collect()
+        world.store(start + 5 * PAGE, b"x")
+        assert written_pages(tracker.collect(), start, PAGE) == [3, 5]
+        assert written_pages(tracker.collect(), start, PAGE) == []
+
+
+def test_a_collect_that_is_interrupted_while_it_arms_new_memory_names_it_in_the_next(world):
+    start, end = _area(world)
+    with world.track(None) as tracker:
+        late = world.map(4, at=end + 16 * PAGE)
+        plain, world.register = world.register, _raise_interrupted
+        with pytest.raises(_InterruptedError):
+            tracker.collect()
+        world.register = plain
+        world.store(start, b"x")
+        epoch = tracker.collect()
+        assert spots_of(epoch, BlindReason.MAPPED_LATE) == [(late, late + 4 * PAGE)]
+        assert written_pages(epoch, start, PAGE) == [0]
+
+
+def _raise_interrupted(*_: int) -> None:
+    raise _InterruptedError
 
 
 def test_every_write_is_in_the_epoch_of_exactly_one_of_several_collecting_threads(world):

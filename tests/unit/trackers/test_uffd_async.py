@@ -4,7 +4,8 @@ import pytest
 
 from pagewatch.testing.epoch_contract import spots_of, written_pages
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
-from pagewatch.vocab.errors import RangeNotTrackable
+from pagewatch.vocab.errors import RangeNotArmed, RangeNotTrackable
+from pagewatch.vocab.regions import Regions
 from support.fake_world import PAGE, FakeWorld
 
 _PAGES = 32
@@ -63,6 +64,40 @@ def test_a_mapping_that_would_cost_too_many_page_tables_is_named_and_not_armed(w
     with world.track(None) as tracker:
         assert spots_of(tracker.collect(), BlindReason.TOO_SPARSE) == [(start, end)]
         assert not any(page.registered for page in world.pages.values())
+
+
+def test_the_cost_of_page_tables_is_limited_in_sum(world, monkeypatch):
+    monkeypatch.setattr("pagewatch.trackers.uffd_async._NEGLIGIBLE_BYTES", 0)
+    world.budget_bytes = 8 * (2 * _PAGES + 1)
+    areas = [_area(world) for _ in range(3)]
+    with world.track(None) as tracker:
+        assert spots_of(tracker.collect(), BlindReason.TOO_SPARSE) == [areas[2]]
+
+
+def test_a_mapping_that_was_changing_while_it_was_armed_is_armed_by_the_next_collect(world):
+    _, end = _area(world)
+    with world.track(None) as tracker:
+        late = world.map(4, at=end + 16 * PAGE)
+        plain, world.protect = world.protect, _raise_not_armed
+        assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(late, late + 4 * PAGE)]
+        world.protect = plain
+        assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(late, late + 4 * PAGE)]
+        assert tracker.collect().blind_spots == ()
+
+
+def _raise_not_armed(start: int, end: int) -> None:
+    raise RangeNotArmed(Regions([(start, end)]))
+
+
+def test_a_refusal_is_forgotten_when_the_memory_can_be_armed(world):
+    _, end = _area(world)
+    odd = world.map(4, at=end + 16 * PAGE)
+    world.refuse.add(odd)
+    with world.track(None) as tracker:
+        assert spots_of(tracker.collect(), BlindReason.REFUSED) == [(odd, odd + 4 * PAGE)]
+        world.refuse.clear()
+        world.map(5, at=odd)
+        assert spots_of(tracker.collect(), BlindReason.REFUSED) == []
 
 
 def test_pins_in_armed_memory_are_blind_spots_and_others_are_not(world):

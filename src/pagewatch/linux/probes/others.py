@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pagewatch.linux.abi.pagemap import PM_SOFT_DIRTY
+from pagewatch.linux.adapters import OtherScanner
 from pagewatch.linux.pagemap_words import pagemap_words
 from pagewatch.linux.probes.rounds import finds_stores
 from pagewatch.linux.probes.support import Support
@@ -62,10 +63,11 @@ def probe_soft_dirty() -> Support:
 
 
 def _tracks(process: Process, target: Target) -> Support:
-    protection = process.protection()
+    protection = process.lend_protection()
     protection.register(target.start, target.end)
     protection.protect(target.start, target.end)
-    return finds_stores(target, process)
+    with OtherScanner(process.pid) as scanner:
+        return finds_stores(target, scanner)
 
 
 def _refused(error: CannotAttach | NotPermitted) -> Support:
