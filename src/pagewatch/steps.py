@@ -1,0 +1,112 @@
+"""The one hook between a program that shares state and whatever schedules it.
+
+Plain code calls :func:`access` before each access to shared state: a page-table entry, a TLB slot, a
+lock, a reference count, a page's content, a bitmap word. Without a scheduler the call does nothing and
+costs about 0.1 us. A scheduler installs a hook with :func:`scheduled`; the hook may then run other
+simulated threads before it returns.
+
+To wait is an access, too: ``ready`` says whether it can happen now. Without a scheduler nobody else
+could ever make it ready, so the call raises :class:`WouldBlock` instead of hanging.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Protocol
+
+
+class Kind(IntEnum):
+    """What an access does to its object; two accesses commute unless one of them changes it."""
+
+    READ = 0
+    WRITE = 1
+    RMW = 2
+    """An atomic read-modify-write, such as a hardware dirty-bit update or a counter."""
+    LOCK = 3
+    """Taking a lock alone; waits until it is free."""
+    LOCK_SHARED = 4
+    """Taking a lock with other readers; waits for a writer."""
+    UNLOCK = 5
+    FENCE = 6
+    """A full memory barrier; its object is the thread itself."""
+    WAIT = 7
+    """Sleeping until a condition on the object holds."""
+
+
+# Enum attribute look-up is slow in a loop; the names below are the same values.
+READ = Kind.READ
+WRITE = Kind.WRITE
+RMW = Kind.RMW
+LOCK = Kind.LOCK
+LOCK_SHARED = Kind.LOCK_SHARED
+UNLOCK = Kind.UNLOCK
+FENCE = Kind.FENCE
+WAIT = Kind.WAIT
+
+Ready = Callable[[], bool]
+
+
+class WouldBlock(RuntimeError):
+    """A wait that nobody can end: there is no scheduler, so no other thread will run.
+
+    ``key`` is the object waited for and ``label`` the waiting step.
+    """
+
+    def __init__(self, key: Hashable, label: str) -> None:
+        """:param key: the object waited for."""
+        super().__init__(f"{label}: would sleep for ever, no other thread can run (waiting for {key!r})")
+        self.key = key
+        self.label = label
+
+
+class Hook(Protocol):
+    """What a scheduler installs."""
+
+    def access(self, key: Hashable, kind: Kind, label: str, ready: Ready | None) -> None:
+        """Return when the calling thread may perform this access; ``ready`` holds then."""
+        ...
+
+    def thread(self) -> Hashable:
+        """The identity of the calling simulated thread."""
+        ...
+
+
+_hook: Hook | None = None
+
+
+def access(key: Hashable, kind: Kind, label: str) -> None:
+    """Announce one access to shared state, just before it happens.
+
+    :param key: the object; equal keys are the same object.
+    :param label: function and role, stable between executions, such as ``"scan: get and protect"``.
+    """
+    if _hook is not None:
+        _hook.access(key, kind, label, None)
+
+
+def wait(key: Hashable, kind: Kind, label: str, ready: Ready) -> None:
+    """Announce an access that can happen only when ``ready()`` holds, and wait for that.
+
+    :param ready: free of side effects; evaluated by the scheduler whenever it likes.
+    :raises WouldBlock: there is no scheduler and it is not ready now.
+    """
+    if _hook is not None:
+        _hook.access(key, kind, label, ready)
+    elif not ready():
+        raise WouldBlock(key, label)
+
+
+def thread() -> Hashable:
+    """The identity of the running simulated thread; 0 without a scheduler."""
+    return 0 if _hook is None else _hook.thread()
+
+
+@contextmanager
+def scheduled(hook: Hook) -> Iterator[None]:
+    """Install ``hook`` for the duration of a ``with`` block; blocks nest, the innermost is in force."""
+    global _hook  # noqa: PLW0603 - the one hook is the point of this module
+    outer, _hook = _hook, hook
+    try:
+        yield
+    finally:
+        _hook = outer
