@@ -1,0 +1,246 @@
+"""What most formats share: flags that are bits, a frame number at a shift, and the swap types.
+
+A format subclasses :class:`Entries`, names its bits, and overrides what its hardware does differently.
+The masks are plain ints on the instance, so that a transform is one or two machine operations.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from pagewatch.model.arch.absent import AbsentEntries
+from pagewatch.model.arch.format import (
+    DIRTY,
+    EXCLUSIVE,
+    EXEC,
+    INVALID,
+    LEAF,
+    NONE,
+    PROTNONE,
+    SOFT_DIRTY,
+    SPECIAL,
+    TABLE,
+    UFFD_WP,
+    USER,
+    WRITE,
+    YOUNG,
+    EntryFormat,
+    size_name,
+)
+from pagewatch.model.arch.layout import Geometry, LeafBits, SwapBits
+from pagewatch.model.arch.swaptypes import KIND_OF_TYPE
+from pagewatch.vocab.errors import InvalidArgument
+
+ACCESS = WRITE | USER | EXEC | PROTNONE
+"""The flags that :meth:`Entries.modify` replaces."""
+
+
+class Memo(dict[int, int]):
+    """A pure function of few different ints, computed once for each."""
+
+    def __init__(self, function: Callable[[int], int]) -> None:
+        """:param function: pure; what it raises is not remembered."""
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, argument: int) -> int:
+        """Compute, remember, return."""
+        self[argument] = result = self._function(argument)
+        return result
+
+
+class Entries(AbsentEntries):
+    """One level, for formats whose flags are bits; see :class:`~.format.EntryFormat` for every method."""
+
+    def __init__(self, geometry: Geometry, leaf: LeafBits, swap: SwapBits, *, extra: int = 0) -> None:
+        """:param extra: flags supported beyond those with a bit of their own."""
+        super().__init__(geometry, swap, extra | sum(leaf.set_by) | sum(leaf.cleared_by))
+        self.lower: EntryFormat | None = None
+        self._index_mask = (1 << geometry.index_bits) - 1
+        self._pfn_mask = (1 << geometry.physical_bits) - (1 << geometry.page_shift)
+        self._leaf = leaf
+        bits = leaf.set_by
+        self._present = leaf.present
+        self._write = bits.get(WRITE, 0)
+        self._young = bits.get(YOUNG, 0)
+        self._dirty = bits.get(DIRTY, 0)
+        self._soft_dirty = bits.get(SOFT_DIRTY, 0)
+        self._uffd_wp = bits.get(UFFD_WP, 0)
+        self._special = bits.get(SPECIAL, 0)
+        self._encoded = Memo(self._encode_checked)
+        self._attributes = ~self._pfn_mask
+        self._decoded = Memo(self._decode)
+
+    # Geometry
+
+    def index(self, address: int) -> int:
+        """Which entry of a table covers the virtual address."""
+        return address >> self.shift & self._index_mask
+
+    def below(self, entry: int) -> EntryFormat:  # noqa: ARG002 - special directories override this
+        """The format of the table that a TABLE entry points to."""
+        if self.lower is None:
+            raise InvalidArgument(f"{self.arch}: there is no table below a {self.name} entry")
+        return self.lower
+
+    @abstractmethod
+    def table(self, address: int, size_bytes: int = 0) -> int:
+        """A directory entry for the table at that physical address."""
+
+    @abstractmethod
+    def table_address(self, entry: int) -> int:
+        """Physical address of the lower table."""
+
+    def _place_table(self, address: int, size_bytes: int, *, align_bytes: int) -> int:
+        """The address of a lower table, checked; formats with special directories ask first."""
+        if size_bytes:
+            raise InvalidArgument(
+                f"{self.arch}: a {self.name} entry is no directory of {size_name(size_bytes)} leaves"
+            )
+        if address & ~self._pfn_mask or address & (align_bytes - 1) or self.lower is None:
+            raise InvalidArgument(f"{self.arch}: no {self.name} entry can point to a table at {address:#x}")
+        return address
+
+    # Leaves
+
+    def _encode_checked(self, flags: int) -> int:
+        self._require(flags, ~EXCLUSIVE, "a present")
+        if flags & PROTNONE and flags & (WRITE | USER | EXEC):
+            raise InvalidArgument("protnone excludes write, user and exec")
+        return self._encode(flags)
+
+    def _encode(self, flags: int) -> int:
+        """All bits of a leaf but the frame number."""
+        bits = self._leaf.present | self._leaf.base
+        for flag, mask in self._leaf.set_by.items():
+            if flags & flag:
+                bits |= mask
+        for flag, mask in self._leaf.cleared_by.items():
+            if not flags & flag:
+                bits |= mask
+        return bits
+
+    def _decode(self, attributes: int) -> int:
+        """The flags of a leaf from its bits; the inverse of ``_encode``."""
+        flags = 0
+        for flag, mask in self._leaf.set_by.items():
+            if attributes & mask:
+                flags |= flag
+        for flag, mask in self._leaf.cleared_by.items():
+            if not attributes & mask:
+                flags |= flag
+        return flags
+
+    def _place(self, pfn: int, size_bytes: int) -> int:
+        """The frame number as it stands in an entry; checks size, alignment and range."""
+        if size_bytes not in self.leaf_sizes:
+            sizes = ", ".join(size_name(size) for size in self.leaf_sizes) or "none"
+            raise InvalidArgument(
+                f"{self.arch}: no {size_name(size_bytes)} leaf at the {self.name} (it has {sizes})"
+            )
+        address = pfn << self.page_shift
+        # Of a block, each entry has its own frame: alignment is that of one entry.
+        if address & ~self._pfn_mask or address & (min(size_bytes, 1 << self.shift) - 1):
+            raise InvalidArgument(f"{self.arch}: frame {pfn:#x} is out of range or not {self.name}-aligned")
+        return address
+
+    def leaf(self, pfn: int, flags: int, size_bytes: int = 0) -> int:
+        """A leaf of this level."""
+        return self._place(pfn, size_bytes or 1 << self.shift) | self._encoded[flags]
+
+    def pfn(self, entry: int) -> int:
+        """First frame that a leaf maps, or the frame that a non-present entry carries."""
+        kind = self.kind(entry)
+        if kind == LEAF:
+            return (entry & self._pfn_mask) >> self.page_shift
+        return self._swap_pfn(entry, kind)
+
+    def leaf_bytes(self, entry: int) -> int:  # noqa: ARG002 - formats with blocks override this
+        """Bytes mapped by the leaf together with the rest of its contiguous block."""
+        return 1 << self.shift
+
+    def kind(self, entry: int) -> int:
+        """NONE, TABLE, LEAF, or one of the non-present kinds."""
+        if entry & self._present:
+            return TABLE if self._points_to_table(entry) else LEAF
+        if not entry:
+            return NONE
+        return KIND_OF_TYPE[self.swap(entry)[0]]
+
+    def _points_to_table(self, entry: int) -> bool:  # noqa: ARG002 - levels with tables override this
+        return False
+
+    def flags(self, entry: int) -> int:
+        """All flags of a leaf or of a non-present entry, as one mask."""
+        kind = self.kind(entry)
+        if kind == LEAF:
+            return self._decoded[entry & self._attributes]
+        if kind in (NONE, TABLE):
+            return 0
+        return self._swap_flags(entry, kind)
+
+    # Transforms of leaves
+
+    def modify(self, entry: int, flags: int) -> int:
+        """The leaf with its access rights replaced."""
+        kept = self.flags(entry) & ~ACCESS
+        return self.leaf(self.pfn(entry), kept | flags & ACCESS, self.leaf_bytes(entry))
+
+    def mkwrite(self, entry: int) -> int:
+        """Allow stores."""
+        return entry | self._write
+
+    def wrprotect(self, entry: int) -> int:
+        """Forbid stores; dirtiness is kept."""
+        return entry & ~self._write
+
+    def mkdirty(self, entry: int) -> int:
+        """Record a write, also in soft-dirty."""
+        return entry | self._dirty | self._soft_dirty
+
+    def mkclean(self, entry: int) -> int:
+        """Forget writes; soft-dirty stays."""
+        return entry & ~self._dirty
+
+    def mkyoung(self, entry: int) -> int:
+        """Record an access."""
+        return entry | self._young
+
+    def mkold(self, entry: int) -> int:
+        """Forget accesses."""
+        return entry & ~self._young
+
+    def mkspecial(self, entry: int) -> int:
+        """Say that no ordinary page stands behind this frame."""
+        return entry | (self._special or self._lacks(SPECIAL))
+
+    def mkinvalid(self, entry: int) -> int:  # noqa: ARG002 - formats that can override this
+        """Take the leaf from the hardware; it stays present for software."""
+        self._lacks(INVALID)
+
+    def mksoft_dirty(self, entry: int) -> int:
+        """Set soft-dirty of a leaf."""
+        return entry | (self._soft_dirty or self._lacks(SOFT_DIRTY))
+
+    def clear_soft_dirty(self, entry: int) -> int:
+        """Clear soft-dirty of a leaf."""
+        return entry & ~(self._soft_dirty or self._lacks(SOFT_DIRTY))
+
+    def mkuffd_wp(self, entry: int) -> int:
+        """Set uffd-wp of a leaf, and write-protect it."""
+        return self.wrprotect(entry | (self._uffd_wp or self._lacks(UFFD_WP)))
+
+    def clear_uffd_wp(self, entry: int) -> int:
+        """Clear uffd-wp of a leaf; it stays write-protected."""
+        return entry & ~(self._uffd_wp or self._lacks(UFFD_WP))
+
+    @abstractmethod
+    def after_load(self, entry: int) -> int | None:
+        """The leaf as the MMU leaves it after a user load; None when that faults."""
+
+    @abstractmethod
+    def after_store(self, entry: int) -> int | None:
+        """The leaf as the MMU leaves it after a user store; None when that faults."""
+
+    def old_huge(self, entry: int) -> bool:
+        """What ``pmd_huge``/``pud_huge`` said until Linux 6.10."""
+        return self.level > 0 and self.kind(entry) == LEAF
