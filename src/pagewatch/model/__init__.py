@@ -1,0 +1,27 @@
+"""A model of the Linux kernel's page-table machinery: small, executable, meant to be read.
+
+Each module stands for a part of mm/ and reads like its manual page; docstrings name the kernel function
+that a function stands for. State::
+
+    machine     CPUs, memory, page tables, swap: what all address spaces share
+    mm, vma     one address space, its areas      tables, arch   page tables, entry formats
+    memory      folios and their contents         tlb, rcu, locks, notifier
+
+and what happens to it::
+
+    mmu         loads and stores as hardware makes them        fault/   page faults
+    walk        the one way to the entries                     zap      taking memory out
+    areas       mmap, munmap, mprotect                         protect  changing protection
+    uffd/       userfaultfd                                    scan/    PAGEMAP_SCAN and pagemap
+    kernel      the system calls, as methods of a process
+
+Everything is plain synchronous code that announces each access to shared state through
+:mod:`pagewatch.steps`, so the explorer can preempt it anywhere.
+"""
+
+from pagewatch.model.errors import KernelBug as KernelBug
+from pagewatch.model.errors import Signal as Signal
+from pagewatch.model.errors import UseAfterFree as UseAfterFree
+from pagewatch.model.kernel import Kernel as Kernel
+from pagewatch.model.kernel import Process as Process
+from pagewatch.model.quirks import Quirks as Quirks

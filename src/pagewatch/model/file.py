@@ -1,0 +1,140 @@
+"""Files and their page cache (``struct address_space``): memfd, disk-like and hugetlbfs.
+
+A file's bytes live in page-cache folios that every mapping shares. A disk-like file has a copy of its
+own below them, so clean folios can be dropped and read again; a memfd's dropped folios go to swap.
+"""
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pagewatch.model.locks import Lock, RwLock
+from pagewatch.model.memory import Folio, Words, load_bytes, store_bytes
+from pagewatch.model.swap import Swap
+from pagewatch.steps import READ, RMW, access
+
+if TYPE_CHECKING:
+    from pagewatch.model.machine import Machine
+    from pagewatch.model.mm import Mm
+    from pagewatch.model.vma import Vma
+
+
+class FileKind(Enum):
+    """Where a file's bytes are when they are not in the page cache."""
+
+    SHMEM = "memfd, tmpfs and shared anonymous memory: in swap"
+    DISK = "a file system: on disk"
+    HUGETLB = "hugetlbfs: always in the page cache"
+
+
+class FileMapping:
+    """One open file, for ``mmap(file=...)``, and its page cache. Made by :class:`~pagewatch.model.Kernel`."""
+
+    def __init__(self, machine: "Machine", kind: FileKind, n_bytes: int, *, page_bytes: int = 0) -> None:
+        """:param page_bytes: hugetlbfs only, its page size.
+
+        :param n_bytes: the file's size; accesses beyond its last page end in SIGBUS.
+        """
+        number = machine.new_number()
+        self.machine = machine
+        self.kind = kind
+        self.number = number
+        self.n_bytes = n_bytes
+        self.page_bytes = page_bytes or machine.page_bytes
+        self.folios: dict[int, Folio] = {}
+        """Page cache: page offset -> folio; every page of a large folio is listed."""
+        self.swapped: dict[int, int] = {}
+        """Swapped-out pages of a memfd: page offset -> slot."""
+        self.disk: dict[int, Words] = {}
+        """Bytes below the page cache of a disk-like file: page offset -> words."""
+        self.areas: list[tuple[Mm, Vma]] = []
+        """Every area that maps it (``i_mmap``)."""
+        self.i_mmap_lock = RwLock(("i_mmap", number), "i_mmap lock")
+        self.fault_mutex = Lock(("hugetlb fault", number), "hugetlb fault mutex")
+        self.tracks_dirty = kind is FileKind.DISK
+        """Whether a first store must be announced to the file system (``mkwrite``)."""
+
+    @property
+    def n_pages(self) -> int:
+        """Page offsets below this one exist."""
+        return -(-self.n_bytes >> self.machine.page_shift)
+
+    def cached(self, index: int) -> Folio | None:
+        """The page-cache folio of a page offset, if there is one; no reference is taken."""
+        access(("cache", self.number, index), READ, "page cache: look up")
+        return self.folios.get(index)
+
+    def bring_in(self, index: int) -> Folio:
+        """The folio of a page offset, read or allocated if need be, with a reference for the caller."""
+        access(("cache", self.number, index), RMW, "page cache: find or add")
+        memory = self.machine.memory
+        folio = self.folios.get(index)
+        if folio is None:
+            folio = memory.alloc()
+            slot = self.swapped.pop(index, None)
+            if slot is not None:
+                folio.words[0] = dict(self.machine.swap.slots[slot])
+                folio.dirty = True
+                self.machine.swap.release(memory, slot)
+            elif index in self.disk:
+                folio.words[0] = dict(self.disk[index])
+            self.insert(index, folio)
+        memory.get(folio, "page cache: get")
+        return folio
+
+    def insert(self, index: int, folio: Folio) -> None:
+        """Put a folio into the cache; the cache takes over the caller's reference."""
+        folio.mapping = self
+        folio.index = index
+        for page in range(folio.n_pages):
+            self.folios[index + page] = folio
+
+    def remove(self, folio: Folio, label: str) -> None:
+        """Take a folio out of the cache and drop the cache's reference (``filemap_remove_folio``)."""
+        for page in range(folio.n_pages):
+            access(("cache", self.number, folio.index + page), RMW, label)
+            self.folios.pop(folio.index + page, None)
+        folio.mapping = None
+        self.machine.memory.put(folio, label)
+
+    def write(self, offset: int, data: bytes) -> int:
+        """``pwrite``: through the page cache, past every mapping; extends the file. Returns the count."""
+        self.n_bytes = max(self.n_bytes, offset + len(data))
+        position = 0
+        while position < len(data):
+            index, inside = divmod(offset + position, self.machine.page_bytes)
+            part = data[position : position + self.machine.page_bytes - inside]
+            folio = self.bring_in(index)
+            store_bytes(folio, index - folio.index, inside, part, "write: copy in")
+            folio.dirty = True
+            self.machine.memory.put(folio, "write: put")
+            position += len(part)
+        return position
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        """``pread``: as many bytes as there are before the end of the file."""
+        n_bytes = max(0, min(n_bytes, self.n_bytes - offset))
+        parts = []
+        while n_bytes:
+            index, inside = divmod(offset, self.machine.page_bytes)
+            n_part = min(n_bytes, self.machine.page_bytes - inside)
+            folio = self.bring_in(index)
+            parts.append(load_bytes(folio, index - folio.index, inside, n_part, "read: copy out"))
+            self.machine.memory.put(folio, "read: put")
+            offset += n_part
+            n_bytes -= n_part
+        return b"".join(parts)
+
+    def swap_out(self, index: int, swap: Swap) -> None:
+        """Move one page of a memfd to swap; it is mapped nowhere any more (``shmem_writeout``)."""
+        folio = self.folios[index]
+        self.swapped[index] = swap.write_out(folio.words.get(index - folio.index, {}))
+        self.remove(folio, "reclaim: page cache")
+
+    def write_back(self, index: int) -> None:
+        """Copy a page to disk; the folio is clean then. Entries are the caller's business."""
+        folio = self.folios[index]
+        self.disk[index] = dict(folio.words.get(index - folio.index, {}))
+        folio.dirty = False
+
+    def __repr__(self) -> str:
+        return f"<FileMapping {self.kind.name.lower()} #{self.number}, {self.n_bytes} bytes>"

@@ -1,0 +1,63 @@
+"""The state all address spaces share: CPUs, memory, page tables, swap, and which kernel this is."""
+
+from pagewatch.model.arch import ARCHES
+from pagewatch.model.memory import Memory
+from pagewatch.model.mm import Mm
+from pagewatch.model.quirks import Quirks
+from pagewatch.model.rcu import Rcu
+from pagewatch.model.swap import Swap
+from pagewatch.model.tables import Tables
+from pagewatch.model.tlb import Cpu
+from pagewatch.vocab.errors import InvalidArgument
+
+
+class Machine:
+    """A machine without any process. Operations take it through ``mm.machine``."""
+
+    __slots__ = (
+        "_numbers",
+        "cpus",
+        "fmt",
+        "memory",
+        "mms",
+        "page_bytes",
+        "page_shift",
+        "pmd_bytes",
+        "quirks",
+        "rcu",
+        "swap",
+        "tables",
+        "task_bytes",
+    )
+
+    def __init__(self, arch: str, *, cpus: int, quirks: Quirks) -> None:
+        """:raises InvalidArgument: unknown arch, or no CPU."""
+        if arch not in ARCHES:
+            raise InvalidArgument(f"unknown arch {arch!r}; known: {', '.join(ARCHES)}")
+        if cpus < 1:
+            raise InvalidArgument(f"a machine needs a CPU, not {cpus}")
+        self.fmt = ARCHES[arch]
+        self.quirks = quirks
+        self.page_bytes = self.fmt.page_bytes
+        self.page_shift = self.fmt.at[0].page_shift
+        # The lower half is the user's, as on x86-64; its last page stays unmapped.
+        self.task_bytes = (1 << self.fmt.address_bits - 1) - self.page_bytes
+        self.pmd_bytes = 1 << self.fmt.at[1].shift
+        self.memory = Memory(self.page_bytes)
+        self.tables = Tables(self.fmt, self.memory)
+        self.swap = Swap()
+        self.rcu = Rcu()
+        self.cpus = tuple(Cpu(number) for number in range(cpus))
+        self.mms: list[Mm] = []
+        self._numbers = 0
+
+    def new_number(self) -> int:
+        """A number not given out before: identities of areas, address spaces and the like."""
+        self._numbers += 1
+        return self._numbers
+
+    def new_mm(self) -> Mm:
+        """An empty address space."""
+        mm = Mm(self, self.new_number())
+        self.mms.append(mm)
+        return mm

@@ -1,0 +1,32 @@
+"""Kernel behaviours that differ between versions and configurations, each named by the change.
+
+The default is the kernel that the conformance tests run on: an x86-64 6.18 stable kernel with the
+PAGEMAP_SCAN fixes of 2026, without CONFIG_MEM_SOFT_DIRTY and CONFIG_MEMORY_FAILURE.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """One kernel's choice of behaviours."""
+
+    soft_dirty: bool = False
+    """CONFIG_MEM_SOFT_DIRTY: without it ``clear_refs`` 4 succeeds and tracks nothing."""
+    memory_failure: bool = False
+    """CONFIG_MEMORY_FAILURE: poison answers with BUS_MCEERR_AR; without it with BUS_ADRERR."""
+    scan_holes_written: bool = True
+    """2026 fixes of PAGEMAP_SCAN: memory without a page table in a write-protect registered mapping reads
+    as WRITTEN, and so does every empty entry; before, only the fast path said so of empty entries."""
+    scan_stale_walk_end: bool = True
+    """PAGEMAP_SCAN stages 512 regions; a complete last chunk does not reset walk_end (also in 7.2)."""
+    scan_hugetlb_by_2m: bool = False
+    """Before the 2026 fixes: a hugetlb page counts as whole only at 2 MiB, so larger ones are never armed."""
+    scan_hugetlb_hole_deadlocks: bool = False
+    """Before the 2026 fixes: arming a table-less hugetlb range takes the vma lock twice and hangs for ever."""
+    uffd_refuses_special: bool = True
+    """2026 fixes: registering IO, PFNMAP, MIXEDMAP and DONTEXPAND mappings is EINVAL."""
+    zap_frees_tables: bool = True
+    """PT_RECLAIM (x86, since 6.14): MADV_DONTNEED of a whole table's span frees the table."""
+    guard_category: bool = True
+    """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
