@@ -63,23 +63,22 @@ class WriteProtection(Protocol):
         """Lift registration and protection; ranges that are gone already are no error."""
         ...
 
-    def close(self) -> None:
-        """Release the descriptor; the kernel then lifts what is left."""
-        ...
-
 
 class Layout(Protocol):
     """What an address space has mapped."""
 
     def mappings(self) -> Sequence[Mapping]:
-        """All mappings, ascending.
+        """All mappings, ascending; the same object as before as long as nothing changed.
 
         :raises TargetGone: the address space no longer exists.
         """
         ...
 
     def pins(self) -> Sequence[BlindSpot]:
-        """Memory that devices or io_uring hold pinned now: their writes bypass the page tables."""
+        """Memory that devices or io_uring hold pinned now: their writes bypass the page tables.
+
+        The same object as before as long as nothing changed. A spot of unknown place spans everything.
+        """
         ...
 
     def table_budget_bytes(self) -> int:

@@ -18,7 +18,7 @@ def ioctl(fd: int, request: Request, arg: Any = 0) -> int:
     :raises OSError: with the request's name in its text.
     """
     try:
-        return fcntl.ioctl(fd, request.number, arg)
+        return int(fcntl.ioctl(fd, request.number, arg))
     except OSError as error:
         raise OSError(error.errno, f"{request.name}: {os.strerror(error.errno or 0)}") from None
 

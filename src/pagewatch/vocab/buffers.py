@@ -28,10 +28,14 @@ def _view(buffer: Any) -> "np.ndarray[Any, Any]":
         view = memoryview(buffer)
     except TypeError:
         return _dlpack_view(buffer)
+    except ValueError as error:
+        raise InvalidArgument(f"the buffer was released or closed already: {error}") from error
     if not view.contiguous:
         raise InvalidArgument("the buffer is not contiguous; track the buffer it is a view of")
+    if not view.nbytes:
+        return np.empty(0)
     # A flat view of bytes: element formats that numpy does not know do not matter.
-    return np.frombuffer(view.cast("B") if view.c_contiguous else view, np.uint8) if view.nbytes else np.empty(0)
+    return np.frombuffer(view.cast("B"), np.uint8) if view.c_contiguous else np.asarray(view)
 
 
 def _dlpack_view(tensor: Any) -> "np.ndarray[Any, Any]":

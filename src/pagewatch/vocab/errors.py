@@ -4,7 +4,7 @@ Each derives from :class:`PagewatchError` and from the builtin that callers alre
 what it knows as attributes.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pagewatch.vocab.regions import Regions
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 class PagewatchError(Exception):
     """Base of every error that this library raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException would call the class with the finished message, which fits no __init__ below.
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class InvalidArgument(PagewatchError, ValueError):
@@ -24,7 +28,7 @@ class QueryError(InvalidArgument):
 
 
 class FeatureMissing(PagewatchError, NotImplementedError):
-    """This kernel, machine or installation lacks something; ``hint`` says how to get it."""
+    """The kernel, machine or installation lacks something; ``hint`` says how to get it."""
 
     def __init__(self, feature: str, reason: str, hint: str = "") -> None:
         """:param feature: name as printed by ``pagewatch doctor``."""
@@ -61,6 +65,17 @@ class CannotAttach(PagewatchError, OSError):
         """:param reason: completes "cannot attach to process PID: ..."."""
         super().__init__(f"cannot attach to process {pid}: {reason}" + (f" ({hint})" if hint else ""))
         self.pid = pid
+        self.reason = reason
+        self.hint = hint
+
+
+class CannotLaunch(PagewatchError, OSError):
+    """A program could not be started; nothing of it ran."""
+
+    def __init__(self, command: str, reason: str, hint: str = "") -> None:
+        """:param reason: completes "cannot start COMMAND: ..."."""
+        super().__init__(f"cannot start {command}: {reason}" + (f" ({hint})" if hint else ""))
+        self.command = command
         self.reason = reason
         self.hint = hint
 
@@ -107,3 +122,11 @@ class TraceError(PagewatchError, ValueError):
 
 class CheckpointError(PagewatchError, ValueError):
     """A checkpoint store that cannot be read or written."""
+
+
+def _restored(kind: type[PagewatchError], args: tuple[Any, ...], attributes: dict[str, Any]) -> PagewatchError:
+    """An error as it was in the process that pickled it."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error

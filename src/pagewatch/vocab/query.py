@@ -107,6 +107,11 @@ def _literal(bit: Category, inverted: Category) -> str:
     return ("!" if bit & inverted else "") + str(bit.name).lower()
 
 
+def _having(bit: Category) -> npt.NDArray[np.bool_]:
+    """Which combinations of categories contain the bit."""
+    return (_VALUES & np.uint64(bit)).astype(np.bool_)
+
+
 def _known() -> str:
     return ", ".join(_NAMES)
 
@@ -127,7 +132,7 @@ def _truth_table(expression: str) -> tuple[npt.NDArray[np.bool_], Category]:
         match node:
             case ast.Name(id=name) if name in _NAMES:
                 named |= _NAMES[name]
-                return (_VALUES & np.uint64(_NAMES[name])) != 0
+                return _having(_NAMES[name])
             case ast.Name(id=name):
                 raise QueryError(f"unknown category {name!r} in {expression!r}; known: {_known()}")
             case ast.UnaryOp(op=ast.Invert(), operand=operand):
@@ -154,7 +159,7 @@ def _masks(table: npt.NDArray[np.bool_], expression: str) -> tuple[Category, Cat
         raise QueryError(f"{expression!r} matches no page at all")
     inverted = mask = anyof = Category(0)
     for bit in _BITS:
-        has = (_VALUES & np.uint64(bit)) != 0
+        has = _having(bit)
         if not (table & ~has).any():
             mask |= bit
         elif not (table & has).any():
@@ -164,7 +169,7 @@ def _masks(table: npt.NDArray[np.bool_], expression: str) -> tuple[Category, Cat
     if (table | ~required).all():
         return inverted, mask, anyof
     for bit in _BITS:
-        has = (_VALUES & np.uint64(bit)) != 0
+        has = _having(bit)
         if bit & mask:
             continue
         if (table | ~(required & has)).all():

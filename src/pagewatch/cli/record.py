@@ -1,0 +1,240 @@
+"""``pagewatch record``: a program or a running process into a recording."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pagewatch.cli.interrupts import Interrupts
+from pagewatch.cli.text import human_bytes, printable
+from pagewatch.linux.adapters import MonotonicClock
+from pagewatch.linux.remote.launch import Launched, launch
+from pagewatch.open import METHODS
+from pagewatch.record import Ending, Policy, Progress, Recorder
+from pagewatch.sessions import LiveProcesses, LiveSession, command_line
+from pagewatch.trace import Header, TraceWriter, check_output
+from pagewatch.trace.format import VERSION
+from pagewatch.vocab.addresses import PAGE_SIZE
+
+_REDRAW_NS = 200_000_000
+
+
+@click.command("record", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Directory to make.  [default: pagewatch-NAME-PID]"
+)
+@click.option("--hz", type=float, default=10.0, show_default=True, help="How often to look, times a second.")
+@click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to track writes.")
+@click.option("--follow", is_flag=True, help="Record forked children, too.")
+@click.option("--duration", type=float, metavar="SECONDS", help="End the recording after that long.")
+@click.option("--force", is_flag=True, help="Overwrite an existing recording.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON when done.")
+@click.option("-p", "--pid", type=click.IntRange(min=1), help="A running process to attach to.")
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM ARGUMENTS...]")
+def command(
+    *,
+    output: Path | None,
+    hz: float,
+    method: str,
+    follow: bool,
+    duration: float | None,
+    force: bool,
+    as_json: bool,
+    pid: int | None,
+    program: tuple[str, ...],
+) -> None:
+    """Record which pages of a program are written, and when.
+
+    Starts PROGRAM, or attaches to a running process with -p. Neither needs to be changed or stopped. Ends when
+    the program does, or with Ctrl-C; what was recorded until then is kept. Progress is shown on a terminal,
+    unless the program itself writes to it.
+    """
+    if (pid is None) == (not program):
+        raise click.UsageError("give either -p PID or a program to start: pagewatch record -- PROGRAM ARGUMENTS")
+    policy = Policy(hz=hz, duration_s=duration, follow=follow)
+    if output is None:
+        _check_writable(Path.cwd())
+    else:
+        check_output(output, force=force)
+    with ExitStack() as resources:
+        interrupts = resources.enter_context(Interrupts())
+        processes = resources.enter_context(LiveProcesses(method=method, wake_fd=interrupts.wake_fd))
+        launched = resources.enter_context(_held(launch(program), interrupts)) if program else None
+        session = processes.adopt(launched) if launched else processes.open(pid or 0)
+        resources.callback(session.close)
+        path = output or _default_output(session)
+        words = program or command_line(session.pid)
+        writer = resources.enter_context(TraceWriter(path, _header(words, session.method, hz)))
+        progress = resources.enter_context(_progress_line(shared=bool(program) and sys.stdout.isatty()))
+        recorder = _recorder(writer, processes, policy, interrupts, progress)
+        recorder.add(session)
+        _say(f"recording process {session.pid} ({session.name}) into {path}; Ctrl-C ends it")
+        if interrupts.count:
+            raise KeyboardInterrupt
+        if launched:
+            interrupts.program = launched.process
+            launched.release()
+        result = recorder.run()
+        _conclude(path, result)
+        status = _wait_for(launched.process, interrupts) if launched else None
+    if as_json:
+        click.echo(json.dumps(_summary(path, result, status)))
+
+
+def _recorder(
+    writer: TraceWriter,
+    processes: LiveProcesses,
+    policy: Policy,
+    interrupts: Interrupts,
+    on_progress: Callable[[Progress], None],
+) -> Recorder:
+    """A recorder in real time that heeds signals."""
+    clock = MonotonicClock()
+
+    def wait(until_ns: int) -> None:
+        deadline_ns = interrupts.deadline_ns
+        processes.wait(until_ns if deadline_ns is None else min(until_ns, deadline_ns))
+        deadline_ns = interrupts.deadline_ns
+        if deadline_ns is not None and clock.now_ns() >= deadline_ns:
+            recorder.stop(interrupts.reason)
+
+    recorder = Recorder(writer, processes, policy, clock=clock, wait=wait, on_progress=on_progress)
+    return recorder
+
+
+@contextmanager
+def _held(launched: Launched, interrupts: Interrupts) -> Iterator[Launched]:
+    """Ends the program if something goes wrong before it was let run; afterwards it is left alone."""
+    try:
+        yield launched
+    except BaseException:
+        if interrupts.program is None:
+            launched.process.kill()
+            launched.process.wait()
+        raise
+    finally:
+        launched.close()
+
+
+def _check_writable(directory: Path) -> None:
+    """See that a recording can be made there, before anything is started."""
+    probe = directory / f".pagewatch-{os.getpid()}"
+    check_output(probe)
+    probe.rmdir()
+
+
+def _default_output(session: LiveSession) -> Path:
+    """Make a directory that did not exist before."""
+    name = re.sub(r"[^A-Za-z0-9_.+-]", "_", session.name)
+    number = 1
+    path = Path(f"pagewatch-{name}-{session.pid}")
+    while path.exists():
+        number += 1
+        path = Path(f"pagewatch-{name}-{session.pid}-{number}")
+    check_output(path)
+    return path
+
+
+def _header(words: Sequence[str], method: str, hz: float) -> Header:
+    system = os.uname()
+    return Header(
+        version=VERSION,
+        created_unix_s=time.time(),
+        command=tuple(words),
+        method=method,
+        hz=hz,
+        page_size=PAGE_SIZE,
+        kernel=system.release,
+        machine=system.machine,
+    )
+
+
+@contextmanager
+def _progress_line(*, shared: bool) -> Iterator[Callable[[Progress], None]]:
+    """One line on the terminal, redrawn a few times a second; nothing elsewhere.
+
+    :param shared: whether the program writes to the same terminal, and would be written over.
+    """
+    if shared or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where somebody looks
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn_ns = 0
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+
+        def draw(progress: Progress) -> None:
+            nonlocal drawn_ns
+            if progress.elapsed_ns - drawn_ns >= _REDRAW_NS:
+                drawn_ns = progress.elapsed_ns
+                live.update(Text(_progress_text(progress)), refresh=True)
+
+        yield draw
+
+
+def _progress_text(progress: Progress) -> str:
+    seconds = progress.elapsed_ns / 1e9
+    written = progress.n_pages * PAGE_SIZE
+    rate = human_bytes(written / seconds) if seconds else "-"
+    parts = [
+        f"{seconds:.1f} s",
+        f"{progress.n_epochs} epochs",
+        f"{human_bytes(written)} written ({rate}/s)",
+        f"recording {human_bytes(progress.n_bytes)}",
+    ]
+    if progress.n_processes > 1:
+        parts.insert(1, f"{progress.n_processes} processes")
+    return " · ".join(parts)
+
+
+def _conclude(path: Path, result: Progress) -> None:
+    _say(f"{result.ended_reason}; {_progress_text(result)}")
+    if result.n_notes:
+        _say(f"{result.n_notes} notes are in the report")
+    if result.n_late:
+        _say(f"{result.n_late} collects were left out because the ones before took too long; a lower --hz has none")
+    _say(f"next: pagewatch report {path}")
+
+
+def _wait_for(program: subprocess.Popen[bytes], interrupts: Interrupts) -> int | None:
+    """The exit status of the program that was started; None if it is left running."""
+    status = program.poll()
+    if status is None and not interrupts.passed_on and interrupts.count < 2:
+        _say(f"process {program.pid} goes on, unrecorded; waiting for it (Ctrl-C leaves it running)")
+        before = interrupts.count
+        while (status := program.poll()) is None and interrupts.count == before:
+            time.sleep(0.05)
+        if status is not None:
+            _say(f"process {program.pid} {Ending(status)}")
+    if status is None:
+        _say(f"process {program.pid} is left running")
+    return status
+
+
+def _summary(path: Path, result: Progress, status: int | None) -> dict[str, Any]:
+    return {
+        "recording": str(path),
+        "ended": result.ended_reason,
+        "exit_status": status,
+        "seconds": result.elapsed_ns / 1e9,
+        "epochs": result.n_epochs,
+        "late": result.n_late,
+        "notes": result.n_notes,
+        "page_writes": result.n_pages,
+        "recording_bytes": result.n_bytes,
+    }
+
+
+def _say(text: str) -> None:
+    """To stderr: stdout belongs to the program that is recorded."""
+    click.echo(f"pagewatch: {printable(text)}", err=True)

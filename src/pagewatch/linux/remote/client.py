@@ -1,0 +1,100 @@
+"""The tracker's end: starting a surgeon, asking it, and seeing that it leaves nothing behind."""
+
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pagewatch.linux.remote.protocol import MAX_BYTES, RELEASE, Answer, Request, pack, unpack_answer
+from pagewatch.vocab.errors import CannotAttach, FeatureMissing
+
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[2]); from pagewatch.linux.remote.surgeon import main; main(int(sys.argv[1]))"
+)
+_ROOT = str(Path(__file__).parents[3])  # what the package itself was imported from
+_GRACE_S = 5.0
+
+
+class Surgeon:
+    """A surgeon process, waiting for its one request; a context manager.
+
+    It is started before its target is stopped, so that its start-up costs the target nothing.
+    """
+
+    def __init__(self) -> None:
+        """Start it.
+
+        :raises FeatureMissing: this Python does not know its own interpreter (it is embedded in another program).
+        """
+        if not sys.executable:
+            raise FeatureMissing("attach", "the Python interpreter is not known", "set sys.executable to its path")
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # Isolated and without site packages: quick to start, and nobody's environment changes what it does.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), _ROOT],
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd="/",
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the surgeon itself: who will trace the target."""
+        return self._process.pid
+
+    def ask(self, request: Request, descriptors: list[int]) -> tuple[Answer, int]:
+        """Have the operation done; its answer, and a userfaultfd that the caller closes.
+
+        :raises PagewatchError: as the surgeon raised it.
+        """
+        self._socket.settimeout(2 * request.timeout_ns / 1e9 + _GRACE_S)
+        try:
+            socket.send_fds(self._socket, [pack(request)], descriptors)
+            data, received, _, _ = socket.recv_fds(self._socket, MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        except TimeoutError:
+            raise CannotAttach(request.pid, "the operation is not finished", "its thread may be frozen") from None
+        except OSError:
+            data, received = b"", []
+        if not data:
+            raise CannotAttach(request.pid, f"the helper process failed: {self._last_words()}")
+        answer = unpack_answer(data)
+        return answer, received[0]
+
+    def release(self) -> None:
+        """Let a launched program run; doing so twice, or after it ended, is no error."""
+        try:
+            self._socket.send(RELEASE, socket.MSG_NOSIGNAL)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Wait until the surgeon is gone; a launched program that was not released yet runs from here on."""
+        self._socket.close()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            # It will not leave its patient half-way; somebody must collect it when it is done.
+            threading.Thread(target=self._process.wait, daemon=True).start()
+
+    def _last_words(self) -> str:
+        if self._process.stderr is None:
+            return ""
+        lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it was killed"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

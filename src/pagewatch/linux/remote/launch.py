@@ -1,0 +1,177 @@
+"""Starting a program that is attached to before its first instruction."""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from pagewatch.linux.remote.attach import Attachment
+from pagewatch.linux.remote.client import Surgeon
+from pagewatch.linux.remote.identity import Identity
+from pagewatch.linux.remote.protocol import Request
+from pagewatch.vocab.errors import CannotLaunch, InvalidArgument, TargetGone
+
+_SHIM = str(Path(__file__).with_name("shim.py"))
+_TIMEOUT_NS = 10_000_000_000
+
+Stream = int | IO[bytes] | None
+"""As subprocess.Popen takes it; None inherits this process's own."""
+
+
+class Launched:
+    """A program, attached to and stopped at its first instruction; a context manager.
+
+    It is this process's child, with the terminal, session and process group that a plain child has. Leaving the
+    context releases it, if that was not done, and closes the attachment; it neither ends the program nor waits
+    for it.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], attachment: Attachment, surgeon: Surgeon) -> None:
+        """Takes over all three."""
+        self.process = process
+        self.attachment = attachment
+        self._surgeon: Surgeon | None = surgeon
+
+    @property
+    def pid(self) -> int:
+        """Of the program."""
+        return self.process.pid
+
+    def release(self) -> None:
+        """Let the program run; doing so twice is no error."""
+        surgeon, self._surgeon = self._surgeon, None
+        if surgeon is not None:
+            surgeon.release()
+            surgeon.close()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """The program's exit code, negative for the signal that ended it; it must have been released.
+
+        :raises subprocess.TimeoutExpired: it still runs then.
+        """
+        return self.process.wait(timeout_s)
+
+    def close(self) -> None:
+        """Release the program, close the attachment; doing so twice is no error."""
+        self.release()
+        self.attachment.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Launched process {self.pid}>"
+
+
+def launch(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    stdin: Stream = None,
+    stdout: Stream = None,
+    stderr: Stream = None,
+) -> Launched:
+    """Start a program, attached to and stopped before its first instruction; :meth:`Launched.release` lets it run.
+
+    Arguments mean what they mean to ``subprocess.Popen``. If the caller dies, the program runs on, untracked.
+
+    :raises CannotLaunch: it is not found, may not be run, or loses its rights when traced.
+    :raises CannotAttach: it is of a kind that cannot be attached to, such as 32-bit; it has not run.
+    :raises NotPermitted: tracing is forbidden even to a parent.
+    :raises InvalidArgument: no command.
+    """
+    environment = dict(os.environ) if env is None else dict(env)
+    if not argv or any("\0" in part for part in (*argv, *environment, *environment.values())):
+        raise InvalidArgument("a command is at least one word, and holds no zero bytes")
+    _check_rights(argv[0], environment)
+    surgeon = Surgeon()
+    try:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                process = _start_shim(argv, theirs, surgeon, cwd, (stdin, stdout, stderr))
+            attachment = _attach_at_exec(process, argv[0], environment, ours, surgeon)
+    except BaseException:
+        surgeon.close()
+        raise
+    return Launched(process, attachment, surgeon)
+
+
+def _check_rights(command: str, environment: Mapping[str, str]) -> None:
+    """A program that changes its user loses that right silently when it is traced without the right to."""
+    path = shutil.which(command, path=environment.get("PATH"))
+    if path is None or os.geteuid() == 0:
+        return
+    if Path(path).stat().st_mode & (stat.S_ISUID | stat.S_ISGID):
+        raise CannotLaunch(command, "it runs with another user's rights, and would lose them under trace", "be root")
+
+
+def _start_shim(
+    argv: Sequence[str],
+    gate: socket.socket,
+    surgeon: Surgeon,
+    cwd: str | os.PathLike[str] | None,
+    streams: tuple[Stream, Stream, Stream],
+) -> subprocess.Popen[bytes]:
+    stdin, stdout, stderr = streams
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", _SHIM, str(gate.fileno()), str(surgeon.pid), *argv],
+            pass_fds=(gate.fileno(),),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    except OSError as error:
+        raise CannotLaunch(argv[0], f"{error.strerror}: {error.filename}") from None
+
+
+def _attach_at_exec(
+    process: subprocess.Popen[bytes],
+    command: str,
+    environment: Mapping[str, str],
+    gate: socket.socket,
+    surgeon: Surgeon,
+) -> Attachment:
+    """Let the shim load the program; on any failure it is ended and collected."""
+    entries = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in environment.items())
+    try:
+        identity = Identity(process.pid)
+        try:
+            gate.sendall(len(entries).to_bytes(8, "little") + entries)
+            request = Request(process.pid, _TIMEOUT_NS, at_exec=True)
+            answer, uffd = surgeon.ask(request, [identity.pidfd, gate.fileno()])
+        except BaseException:
+            identity.close()
+            raise
+    except BaseException as error:
+        process.kill()
+        surgeon.close()
+        with process:
+            process.wait()
+        if isinstance(error, (TargetGone, OSError)) and (said := _errno_from(gate)):
+            raise CannotLaunch(command, os.strerror(said)) from None
+        raise
+    return Attachment(identity, uffd, answer)
+
+
+def _errno_from(gate: socket.socket) -> int:
+    """What the shim said before it gave up; 0 if it said nothing."""
+    gate.settimeout(0)
+    try:
+        return int(gate.recv(16) or b"0")
+    except OSError:
+        return 0

@@ -1,0 +1,51 @@
+"""What a launched program's process does before it becomes that program; run as a script of its own.
+
+It waits until it is traced, then loads the program, which finds everything as if it had been started directly. It
+imports nothing of this library. Over its gate come the environment (its length in eight bytes, then NAME=VALUE
+entries, each ended by a zero byte) and the word to go on; back goes the errno if the program cannot be loaded.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+_PR_SET_PTRACER = 0x59616D61
+_YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+
+
+def main(gate: int, surgeon: int, command: list[str]) -> None:
+    """Wait at the gate, then become the program; exits with 127 if it cannot be loaded, or without a word to go on."""
+    os.set_inheritable(gate, False)  # noqa: FBT003 - its only form
+    _restore_signals()
+    _admit(surgeon)
+    with open(gate, "rb", closefd=False) as stream:
+        entries = stream.read(int.from_bytes(stream.read(8), "little")).split(b"\0")[:-1]
+        if stream.read(2) != b"go":
+            os._exit(127)
+    environment = dict(entry.split(b"=", 1) for entry in entries)
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - the point of all this
+    except OSError as error:
+        os.write(gate, str(error.errno).encode())
+        os._exit(127)
+
+
+def _restore_signals() -> None:
+    """Undo what the interpreter changed; a signal that it found ignored, but for these two, it left alone."""
+    for changed in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(changed, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _admit(surgeon: int) -> None:
+    """Under Yama's restricted mode only an ancestor may trace, or whom the process itself names."""
+    if _YAMA.exists() and _YAMA.read_text().strip() == "1":
+        import ctypes  # noqa: PLC0415 - slow to load and seldom needed
+
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, surgeon, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

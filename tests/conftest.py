@@ -1,0 +1,21 @@
+"""Plugins and settings of this suite; helpers are in ``support``."""
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+pytest_plugins = ["support.needs", "support.machine", "support.leftovers"]
+
+# How long an example takes says nothing on a machine that does other things, too; pytest-timeout ends what hangs.
+hypothesis.settings.register_profile("pagewatch", deadline=None)
+hypothesis.settings.load_profile("pagewatch")
+
+_LIVE = Path(__file__).parent / "live"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever lies in ``live`` runs against the kernel of this machine."""
+    for item in items:
+        if item.path.is_relative_to(_LIVE):
+            item.add_marker("live")
