@@ -51,7 +51,7 @@ class AbsentEntries(ABC):
         self.index_bits = geometry.index_bits
         self.entry_bytes = geometry.entry_bytes
         self.leaf_sizes = geometry.leaf_sizes
-        self.directory_sizes = geometry.directory_sizes
+        self.empty = geometry.empty
         self.supported = supported | (EXCLUSIVE if swap.exclusive else 0) if geometry.leaf_sizes else 0
         self._swap = swap
 
@@ -76,17 +76,14 @@ class AbsentEntries(ABC):
 
     def _raw_swap(self, type_: int, offset: int) -> int:
         """A non-present entry without flags (``__swp_entry``)."""
-        return type_ << self._swap.type_shift | offset << self._swap.offset_shift
+        bits = self._swap
+        return bits.base | type_ << bits.type_shift | offset << bits.offset_shift
 
     def _place_swap(self, type_: int, offset: int, flags: int) -> int:
         if not self.leaf_sizes:
-            raise InvalidArgument(
-                f"{self.arch}: a {self.name} entry holds no leaf and so no non-present entry"
-            )
+            raise InvalidArgument(f"{self.arch}: a {self.name} entry holds no leaf and so no non-present entry")
         if offset < 0 or offset >> self._swap.offset_bits:
-            raise InvalidArgument(
-                f"{self.arch}: swap offset {offset:#x} needs more than {self._swap.offset_bits} bits"
-            )
+            raise InvalidArgument(f"{self.arch}: swap offset {offset:#x} needs more than {self._swap.offset_bits} bits")
         entry = self._raw_swap(type_, offset)
         for flag, mask in self._swap_masks():
             if flags & flag:
@@ -102,6 +99,8 @@ class AbsentEntries(ABC):
         self._require(flags, EXCLUSIVE | SOFT_DIRTY | UFFD_WP, "a swap")
         if not 0 <= type_ < swaptypes.SWP_HWPOISON:
             raise InvalidArgument(f"swap files are numbered 0 to {swaptypes.SWP_HWPOISON - 1}, not {type_}")
+        if not offset:
+            raise InvalidArgument("slot 0 of a swap file is its header, never a page")
         return self._place_swap(type_, offset, flags)
 
     def marker_entry(self, payload: int) -> int:

@@ -1,11 +1,12 @@
-"""What most formats share: flags that are bits, a frame number at a shift, and the swap types.
+"""What most formats share: flags that are bits, a frame number at a shift, tables below.
 
 A format subclasses :class:`Entries`, names its bits, and overrides what its hardware does differently.
-The masks are plain ints on the instance, so that a transform is one or two machine operations.
+The masks are plain ints on the instance, so that a transform is one or two machine operations, and what
+depends on the flags alone is computed once for every combination.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pagewatch.model.arch.absent import AbsentEntries
 from pagewatch.model.arch.format import (
@@ -51,12 +52,21 @@ class Memo(dict[int, int]):
 class Entries(AbsentEntries):
     """One level, for formats whose flags are bits; see :class:`~.format.EntryFormat` for every method."""
 
+    table_align_bytes = 4096
+    """Where a lower table may begin."""
+
     def __init__(self, geometry: Geometry, leaf: LeafBits, swap: SwapBits, *, extra: int = 0) -> None:
         """:param extra: flags supported beyond those with a bit of their own."""
         super().__init__(geometry, swap, extra | sum(leaf.set_by) | sum(leaf.cleared_by))
         self.lower: EntryFormat | None = None
+        self.directories: Mapping[int, EntryFormat] = {}
         self._index_mask = (1 << geometry.index_bits) - 1
-        self._pfn_mask = (1 << geometry.physical_bits) - (1 << geometry.page_shift)
+        self._pfn_mask = geometry.pfn_mask
+        self._pfn_shift = geometry.pfn_shift
+        self._end_of_memory = 1 << (geometry.pfn_mask >> geometry.pfn_shift).bit_length() + geometry.page_shift
+        self._unplaceable = {size: self._find_unplaceable(size) for size in geometry.leaf_sizes}
+        if geometry.span_bytes in self._unplaceable:
+            self._unplaceable[0] = self._unplaceable[geometry.span_bytes]
         self._leaf = leaf
         bits = leaf.set_by
         self._present = leaf.present
@@ -68,7 +78,15 @@ class Entries(AbsentEntries):
         self._special = bits.get(SPECIAL, 0)
         self._encoded = Memo(self._encode_checked)
         self._attributes = ~self._pfn_mask
-        self._decoded = Memo(self._decode)
+        self._decoded = Memo(self._decode_masked)
+
+    def _find_unplaceable(self, size_bytes: int) -> int:
+        """The bits that the frame number of an entry cannot have: out of range, or misaligned.
+
+        Of a block, each entry has its own frame: the alignment is that of one entry.
+        """
+        step_pages = min(size_bytes, 1 << self.shift) >> self.page_shift
+        return ~(self._pfn_mask >> self._pfn_shift) | (step_pages - 1)
 
     # Geometry
 
@@ -76,41 +94,46 @@ class Entries(AbsentEntries):
         """Which entry of a table covers the virtual address."""
         return address >> self.shift & self._index_mask
 
-    def below(self, entry: int) -> EntryFormat:  # noqa: ARG002 - special directories override this
+    def below(self, entry: int) -> EntryFormat:
         """The format of the table that a TABLE entry points to."""
+        if self.directories and (size_bytes := self._directory_bytes(entry)):
+            return self.directories[size_bytes]
         if self.lower is None:
             raise InvalidArgument(f"{self.arch}: there is no table below a {self.name} entry")
         return self.lower
 
-    @abstractmethod
+    def _directory_bytes(self, entry: int) -> int:  # noqa: ARG002 - formats with special directories override this
+        """The leaf size that a special directory entry stands for; 0 for any other entry."""
+        return 0
+
     def table(self, address: int, size_bytes: int = 0) -> int:
         """A directory entry for the table at that physical address."""
+        if size_bytes and size_bytes not in self.directories:
+            raise InvalidArgument(f"{self.arch}: a {self.name} entry is no directory of {size_name(size_bytes)} leaves")
+        fits = 0 <= address < self._end_of_memory and not address & (self.table_align_bytes - 1)
+        if self.lower is None or not fits:
+            raise InvalidArgument(f"{self.arch}: no {self.name} entry can point to a table at {address:#x}")
+        return self._encode_table(address, size_bytes)
+
+    @abstractmethod
+    def _encode_table(self, address: int, size_bytes: int) -> int:
+        """A directory entry; the address is aligned, the size known or 0."""
 
     @abstractmethod
     def table_address(self, entry: int) -> int:
         """Physical address of the lower table."""
 
-    def _place_table(self, address: int, size_bytes: int, *, align_bytes: int) -> int:
-        """The address of a lower table, checked; formats with special directories ask first."""
-        if size_bytes:
-            raise InvalidArgument(
-                f"{self.arch}: a {self.name} entry is no directory of {size_name(size_bytes)} leaves"
-            )
-        if address & ~self._pfn_mask or address & (align_bytes - 1) or self.lower is None:
-            raise InvalidArgument(f"{self.arch}: no {self.name} entry can point to a table at {address:#x}")
-        return address
-
     # Leaves
 
     def _encode_checked(self, flags: int) -> int:
         self._require(flags, ~EXCLUSIVE, "a present")
-        if flags & PROTNONE and flags & (WRITE | USER | EXEC):
-            raise InvalidArgument("protnone excludes write, user and exec")
+        if flags & PROTNONE and flags & (WRITE | USER | EXEC | INVALID):
+            raise InvalidArgument("protnone excludes write, user, exec and invalid")
         return self._encode(flags)
 
     def _encode(self, flags: int) -> int:
         """All bits of a leaf but the frame number."""
-        bits = self._leaf.present | self._leaf.base
+        bits = self._leaf.base
         for flag, mask in self._leaf.set_by.items():
             if flags & flag:
                 bits |= mask
@@ -118,6 +141,10 @@ class Entries(AbsentEntries):
             if not flags & flag:
                 bits |= mask
         return bits
+
+    def _decode_masked(self, attributes: int) -> int:
+        flags = self._decode(attributes)
+        return flags & ~(WRITE | USER | EXEC) if flags & PROTNONE else flags
 
     def _decode(self, attributes: int) -> int:
         """The flags of a leaf from its bits; the inverse of ``_encode``."""
@@ -130,28 +157,33 @@ class Entries(AbsentEntries):
                 flags |= flag
         return flags
 
-    def _place(self, pfn: int, size_bytes: int) -> int:
-        """The frame number as it stands in an entry; checks size, alignment and range."""
-        if size_bytes not in self.leaf_sizes:
-            sizes = ", ".join(size_name(size) for size in self.leaf_sizes) or "none"
-            raise InvalidArgument(
-                f"{self.arch}: no {size_name(size_bytes)} leaf at the {self.name} (it has {sizes})"
-            )
-        address = pfn << self.page_shift
-        # Of a block, each entry has its own frame: alignment is that of one entry.
-        if address & ~self._pfn_mask or address & (min(size_bytes, 1 << self.shift) - 1):
-            raise InvalidArgument(f"{self.arch}: frame {pfn:#x} is out of range or not {self.name}-aligned")
-        return address
-
     def leaf(self, pfn: int, flags: int, size_bytes: int = 0) -> int:
         """A leaf of this level."""
-        return self._place(pfn, size_bytes or 1 << self.shift) | self._encoded[flags]
+        bad = self._unplaceable.get(size_bytes)
+        if bad is None or pfn & bad:
+            raise self._misplaced(pfn, size_bytes)
+        return self._sized(pfn << self._pfn_shift | self._encoded[flags], size_bytes)
+
+    def _misplaced(self, pfn: int, size_bytes: int) -> InvalidArgument:
+        if size_bytes in self._unplaceable:
+            return InvalidArgument(f"{self.arch}: frame {pfn:#x} is out of range or not {self.name}-aligned")
+        sizes = ", ".join(size_name(size) for size in self.leaf_sizes) or "none"
+        wanted = size_name(size_bytes or 1 << self.shift)
+        return InvalidArgument(f"{self.arch}: no {wanted} leaf at the {self.name} (it has {sizes})")
+
+    def _sized(self, entry: int, size_bytes: int) -> int:  # noqa: ARG002 - formats with blocks override this
+        """The leaf marked as part of a block of that size; 0 and the span of one entry need no mark."""
+        return entry
+
+    def _frame(self, entry: int) -> int:
+        """The frame number that stands in a leaf; within a block, its own."""
+        return (entry & self._pfn_mask) >> self._pfn_shift
 
     def pfn(self, entry: int) -> int:
         """First frame that a leaf maps, or the frame that a non-present entry carries."""
         kind = self.kind(entry)
         if kind == LEAF:
-            return (entry & self._pfn_mask) >> self.page_shift
+            return self._frame(entry) & -(self.leaf_bytes(entry) >> self.page_shift)
         return self._swap_pfn(entry, kind)
 
     def leaf_bytes(self, entry: int) -> int:  # noqa: ARG002 - formats with blocks override this
@@ -161,13 +193,14 @@ class Entries(AbsentEntries):
     def kind(self, entry: int) -> int:
         """NONE, TABLE, LEAF, or one of the non-present kinds."""
         if entry & self._present:
-            return TABLE if self._points_to_table(entry) else LEAF
-        if not entry:
+            return TABLE if self.level and self._points_to_table(entry) else LEAF
+        if entry in (self.empty, 0):
             return NONE
         return KIND_OF_TYPE[self.swap(entry)[0]]
 
-    def _points_to_table(self, entry: int) -> bool:  # noqa: ARG002 - levels with tables override this
-        return False
+    @abstractmethod
+    def _points_to_table(self, entry: int) -> bool:
+        """Whether a present entry above the PTE level points to a table."""
 
     def flags(self, entry: int) -> int:
         """All flags of a leaf or of a non-present entry, as one mask."""
@@ -178,12 +211,17 @@ class Entries(AbsentEntries):
             return 0
         return self._swap_flags(entry, kind)
 
+    def old_huge(self, entry: int) -> bool:
+        """What ``pmd_huge``/``pud_huge`` said until Linux 6.10."""
+        return self.level > 0 and self.kind(entry) == LEAF
+
     # Transforms of leaves
 
     def modify(self, entry: int, flags: int) -> int:
         """The leaf with its access rights replaced."""
-        kept = self.flags(entry) & ~ACCESS
-        return self.leaf(self.pfn(entry), kept | flags & ACCESS, self.leaf_bytes(entry))
+        kept = self._decoded[entry & self._attributes] & ~ACCESS
+        size_bytes = self.leaf_bytes(entry)
+        return self.leaf(self._frame(entry), kept | flags & ACCESS, size_bytes)
 
     def mkwrite(self, entry: int) -> int:
         """Allow stores."""
@@ -240,7 +278,3 @@ class Entries(AbsentEntries):
     @abstractmethod
     def after_store(self, entry: int) -> int | None:
         """The leaf as the MMU leaves it after a user store; None when that faults."""
-
-    def old_huge(self, entry: int) -> bool:
-        """What ``pmd_huge``/``pud_huge`` said until Linux 6.10."""
-        return self.level > 0 and self.kind(entry) == LEAF

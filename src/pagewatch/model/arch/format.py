@@ -116,8 +116,8 @@ class EntryFormat(Protocol):
     1. ``model/arch/<name>.py``: one class per distinct entry layout, by :class:`~.entries.Entries` where
        its flags are bits; name the bits as the architecture's kernel header does, and cite that header.
     2. Give it every level from the PTE table up to the root, each with ``leaf_sizes`` (the leaves that
-       stand at it, contiguous blocks included) and ``directory_sizes`` (leaves below a special directory).
-    3. ``kind`` first decides presence; an all-zero entry is NONE; no two kinds share an entry.
+       stand at it, contiguous blocks included) and ``directories`` (leaves below a special directory).
+    3. ``kind`` decides presence first; ``empty`` is NONE; no two kinds share an entry.
     4. Where there is a leaf at a level, ``pfn`` gives its frame there, and ``leaf`` and all the
        non-present encoders work there.
     5. ``wrprotect`` and ``mkclean`` follow the kernel's: dirtiness recorded by hardware survives the
@@ -143,8 +143,11 @@ class EntryFormat(Protocol):
     """Size of one entry."""
     leaf_sizes: tuple[int, ...]
     """Bytes of the leaves that stand in this table, ascending; above ``1 << shift`` a block of entries."""
-    directory_sizes: tuple[int, ...]
-    """Bytes of the leaves for which an entry of this table is a special directory (hugepd, 8M on 8xx)."""
+    empty: int
+    """What an empty entry looks like: 0, but not on s390 (where 0 is read as empty, too)."""
+    directories: Mapping[int, "EntryFormat"]
+    """Leaf sizes in bytes for which an entry of this table can be a special directory (a hugepd, 8M on
+    8xx), with the format of the table below it."""
     supported: int
     """The flags that a leaf or a non-present entry can carry here."""
 
@@ -163,7 +166,8 @@ class EntryFormat(Protocol):
     def pfn(self, entry: int) -> int:
         """First frame that a leaf maps, or the frame that a migration, hwpoison or device entry carries.
 
-        Where the hardware repeats one value over a block, this is the first frame of the block.
+        Of a contiguous block this is the first frame of the block, in whichever entry it is read: so
+        ``pfn(entry) + ((address & leaf_bytes(entry) - 1) >> page_shift)`` is the frame of an address.
 
         :raises InvalidArgument: the entry carries no frame number.
         """
@@ -195,7 +199,8 @@ class EntryFormat(Protocol):
     def leaf(self, pfn: int, flags: int, size_bytes: int = 0) -> int:
         """A leaf of this level.
 
-        :param size_bytes: one of ``leaf_sizes``; 0 for the single-entry size of the level.
+        :param pfn: the frame of this entry; within a block it advances from entry to entry.
+        :param size_bytes: one of ``leaf_sizes``; 0 for the span of one entry.
         :raises InvalidArgument: no leaf of that size here, or the frame is misaligned or out of range.
         :raises FeatureMissing: a flag that this format lacks.
         """
@@ -204,7 +209,7 @@ class EntryFormat(Protocol):
     def table(self, address: int, size_bytes: int = 0) -> int:
         """A directory entry for the table at that physical address (bytes).
 
-        :param size_bytes: one of ``directory_sizes`` for a special directory; 0 for an ordinary one.
+        :param size_bytes: one of ``directories`` for a special directory; 0 for an ordinary one.
         """
         ...
 
@@ -328,11 +333,12 @@ class LeafShape:
     """How a leaf of one size is written."""
 
     level: int
-    """The level of its entries, or with ``directory`` that of the directory entries above them."""
+    """The level of its entries, or with tables below those, of the special directory entries."""
     n_entries: int
     """How many entries of that level it takes."""
-    directory: bool
-    """Whether those are special directory entries, with the leaves in tables of their own below."""
+    n_tables: int
+    """How many tables of its own stand below those entries: 0 for leaves of the level itself; 1 for a
+    hugepd, however many directory entries share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +351,8 @@ class PageTableFormat:
     """Levels, the PTE table first."""
     features: frozenset[str]
     """What it can express: flag names, and "hw-young", "hw-dirty", "contiguous", "hugepd"."""
+    shapes: Mapping[int, LeafShape]
+    """Every leaf size in bytes, ascending, and how it is written."""
 
     @property
     def page_bytes(self) -> int:
@@ -361,26 +369,15 @@ class PageTableFormat:
         """Bits of virtual address that the tables translate."""
         return self.root.shift + self.root.index_bits
 
-    @property
-    def shapes(self) -> Mapping[int, LeafShape]:
-        """Every leaf size in bytes, and how it is written."""
-        found: dict[int, LeafShape] = {}
-        for entries in self.at:
-            for directory, sizes in ((False, entries.leaf_sizes), (True, entries.directory_sizes)):
-                for size in sizes:
-                    found[size] = LeafShape(entries.level, max(1, size >> entries.shift), directory)
-        return dict(sorted(found.items()))
-
     def shape(self, size_bytes: int) -> LeafShape:
         """How a leaf of that size is written.
 
         :raises InvalidArgument: the format has no such leaf; the error says which it has.
         """
-        shapes = self.shapes
-        if size_bytes not in shapes:
-            sizes = ", ".join(size_name(size) for size in shapes)
+        if size_bytes not in self.shapes:
+            sizes = ", ".join(size_name(size) for size in self.shapes)
             raise InvalidArgument(f"{self.name} has no {size_name(size_bytes)} pages; it has {sizes}")
-        return shapes[size_bytes]
+        return self.shapes[size_bytes]
 
 
 def size_name(n_bytes: int) -> str:

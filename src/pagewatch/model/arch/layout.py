@@ -1,11 +1,12 @@
 """The tables that describe one level: where it stands, its bits when present, its bits when not."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """Where a level stands and what fits there; the fields are those of :class:`~.format.EntryFormat`."""
+    """Where a level stands and what fits there; most fields are those of :class:`~.format.EntryFormat`."""
 
     arch: str
     """Key in ``ARCHES``, for error messages."""
@@ -14,11 +15,18 @@ class Geometry:
     page_shift: int
     shift: int
     index_bits: int
+    pfn_mask: int
+    """The bits of a leaf that hold the frame number."""
+    pfn_shift: int
+    """Where bit 0 of a frame number would stand, also when ``pfn_mask`` leaves it out."""
     entry_bytes: int = 8
+    empty: int = 0
     leaf_sizes: tuple[int, ...] = ()
-    directory_sizes: tuple[int, ...] = ()
-    physical_bits: int = 52
-    """Bits of a physical address that an entry can hold."""
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes that one entry covers."""
+        return 1 << self.shift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +36,10 @@ class LeafBits:
     present: int
     """Any of these makes an entry present."""
     base: int
-    """Set in every leaf of the level, ``present`` aside."""
-    set_by: dict[int, int] = field(default_factory=dict)
+    """Set in every leaf of the level that hardware may use."""
+    set_by: Mapping[int, int] = field(default_factory=dict)
     """Flag to the mask that is set with it."""
-    cleared_by: dict[int, int] = field(default_factory=dict)
+    cleared_by: Mapping[int, int] = field(default_factory=dict)
     """Flag to the mask that is set without it (read-only, no-execute)."""
 
 
@@ -42,8 +50,15 @@ class SwapBits:
     type_shift: int
     offset_shift: int
     offset_bits: int
+    pfn_bits: int
+    """``SWP_PFN_BITS``: how much of the offset is the frame number; young and dirty of a migration follow."""
+    base: int = 0
+    """Set in every non-present entry."""
     exclusive: int = 0
     soft_dirty: int = 0
     uffd_wp: int = 0
-    pfn_bits: int = 0
-    """``SWP_PFN_BITS``: how much of the offset is the frame number; young and dirty of a migration follow."""
+
+
+def bits(high: int, low: int) -> int:
+    """The mask of bits ``low`` to ``high``, both included (``GENMASK``)."""
+    return (1 << high + 1) - (1 << low)

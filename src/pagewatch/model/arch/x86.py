@@ -27,7 +27,7 @@ from pagewatch.model.arch.format import (
     YOUNG,
     PageTableFormat,
 )
-from pagewatch.model.arch.layout import Geometry, LeafBits, SwapBits
+from pagewatch.model.arch.layout import Geometry, LeafBits, SwapBits, bits
 from pagewatch.model.arch.levels import link
 from pagewatch.model.arch.swaptypes import KIND_OF_TYPE
 
@@ -54,7 +54,7 @@ TABLE_BITS = PRESENT | RW | US | ACCESSED | HW_DIRTY
 
 _DIRTY_BITS = HW_DIRTY | SAVED_DIRTY
 _SAVED_SHIFT = 58 - 6
-_PFN_MASK = (1 << 52) - (1 << 12)
+_PFN_MASK = bits(51, 12)
 
 
 class X86Entries(Entries):
@@ -65,7 +65,7 @@ class X86Entries(Entries):
 
         :param lacking: flags compiled out of the kernel (SOFT_DIRTY, UFFD_WP); their bits stay 0.
         """
-        bits = {
+        masks = {
             WRITE: RW,
             YOUNG: ACCESSED,
             DIRTY: HW_DIRTY,
@@ -79,8 +79,8 @@ class X86Entries(Entries):
             geometry,
             LeafBits(
                 present=PRESENT | PROTNONE_BIT | huge,
-                base=huge,
-                set_by={flag: bit for flag, bit in bits.items() if not flag & lacking},
+                base=PRESENT | huge,
+                set_by={flag: bit for flag, bit in masks.items() if not flag & lacking},
                 cleared_by={EXEC: NX},
             ),
             SwapBits(
@@ -97,14 +97,12 @@ class X86Entries(Entries):
         self._huge = huge
 
     def _encode(self, flags: int) -> int:
-        bits = super()._encode(flags) & ~(PRESENT | PROTNONE_BIT)
-        if flags & INVALID:
-            pass  # PSE alone keeps it present
-        elif flags & PROTNONE:
-            bits |= PROTNONE_BIT
-        else:
-            bits |= PRESENT
-        return _keep_dirty(bits)
+        entry = super()._encode(flags)
+        if flags & (PROTNONE | INVALID):
+            entry &= ~PRESENT
+        if flags & PROTNONE:
+            entry |= PROTNONE_BIT
+        return _keep_dirty(entry)
 
     def _decode(self, attributes: int) -> int:
         flags = super()._decode(attributes)
@@ -113,14 +111,16 @@ class X86Entries(Entries):
         if attributes & PRESENT:
             return flags
         if attributes & PROTNONE_BIT:
-            return (flags | PROTNONE) & ~(WRITE | USER | EXEC)
+            return flags | PROTNONE
         return flags | INVALID
 
     def leaf(self, pfn: int, flags: int, size_bytes: int = 0) -> int:
         """A leaf of this level."""
-        bits = self._encoded[flags]
-        address = self._place(pfn, size_bytes or 1 << self.shift)
-        return bits | (address if bits & PRESENT else address ^ _PFN_MASK)
+        entry = super().leaf(pfn, flags, size_bytes)
+        return entry if entry & PRESENT else entry ^ _PFN_MASK
+
+    def _frame(self, entry: int) -> int:
+        return ((entry if entry & PRESENT else ~entry) & _PFN_MASK) >> 12
 
     def kind(self, entry: int) -> int:
         """NONE, TABLE, LEAF, or one of the non-present kinds."""
@@ -138,14 +138,13 @@ class X86Entries(Entries):
         """First frame that a leaf maps, or the frame that a non-present entry carries."""
         if entry & PRESENT and entry & self._huge == self._huge:
             return (entry & _PFN_MASK) >> 12
-        kind = self.kind(entry)
-        if kind == LEAF:
-            return (entry & _PFN_MASK ^ _PFN_MASK) >> 12
-        return self._swap_pfn(entry, kind)
+        return super().pfn(entry)
 
-    def table(self, address: int, size_bytes: int = 0) -> int:
-        """A directory entry for the table at that physical address."""
-        return self._place_table(address, size_bytes, align_bytes=4096) | TABLE_BITS
+    def _points_to_table(self, entry: int) -> bool:
+        return not entry & PSE
+
+    def _encode_table(self, address: int, size_bytes: int) -> int:  # noqa: ARG002 - no special directories
+        return address | TABLE_BITS
 
     def table_address(self, entry: int) -> int:
         """Physical address of the lower table."""
@@ -198,11 +197,11 @@ class X86Entries(Entries):
         return self.level in (1, 2) and entry != 0 and entry & (PRESENT | PSE) != PRESENT
 
 
-def _keep_dirty(bits: int) -> int:
+def _keep_dirty(entry: int) -> int:
     """``pte_mksaveddirty``: a read-only entry has its dirtiness in SAVED_DIRTY."""
-    if bits & RW:
-        return bits
-    return (bits | (bits & HW_DIRTY) << _SAVED_SHIFT) & ~HW_DIRTY
+    if entry & RW:
+        return entry
+    return (entry | (entry & HW_DIRTY) << _SAVED_SHIFT) & ~HW_DIRTY
 
 
 def x86_64(*, five_levels: bool = False, lacking: int = 0) -> PageTableFormat:
@@ -222,7 +221,8 @@ def x86_64(*, five_levels: bool = False, lacking: int = 0) -> PageTableFormat:
                 shift=12 + 9 * level,
                 index_bits=9,
                 leaf_sizes=(1 << 12 + 9 * level,) if level < 3 else (),
-                physical_bits=52,
+                pfn_mask=_PFN_MASK,
+                pfn_shift=12,
             ),
             physical_bits=52 if five_levels else 46,
             lacking=lacking,
