@@ -193,6 +193,14 @@ def unmap_areas(mm: "Mm", start: int, end: int) -> list[Vma]:
     return gone
 
 
+def exit_mm(mm: "Mm") -> None:
+    """Give everything back (``exit_mmap``)."""
+    with mm.write_locked(), invalidating(mm, Event.RELEASE, 0, mm.top):
+        unmap_areas(mm, 0, mm.top)
+    mm.machine.tables.free(mm.root)
+    mm.dead = True
+
+
 def protect_areas(mm: "Mm", start: int, end: int, prot: int) -> None:
     """Mprotect of [start, end): EACCES where the file does not allow it, ENOMEM at the first gap."""
     position = start

@@ -36,6 +36,7 @@ class FileMapping:
         """
         number = machine.new_number()
         self.machine = machine
+        machine.files.append(self)
         self.kind = kind
         self.number = number
         self.n_bytes = n_bytes

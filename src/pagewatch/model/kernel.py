@@ -2,17 +2,28 @@
 
 import errno
 
-from pagewatch.model.areas import check_range, map_area, protect_areas, unmap_areas
+from pagewatch.model.areas import check_range, exit_mm, map_area, protect_areas, unmap_areas
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind, FileMapping
+from pagewatch.model.fork import fork_mm
 from pagewatch.model.machine import Machine
+from pagewatch.model.madvise import madvise
 from pagewatch.model.mm import Mm
 from pagewatch.model.mmu import load, store
+from pagewatch.model.mremap import mremap
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan
+from pagewatch.model.scan.exact import flags_of, scan_range
+from pagewatch.model.scan.words import pagemap_words
+from pagewatch.model.softdirty import clear_refs
+from pagewatch.model.truncate import punch_hole, truncate
 from pagewatch.model.uffd.context import ALL_FEATURES, Context, Feature
+from pagewatch.model.uffd.events import deliver, unmapped
 from pagewatch.model.uffd.fd import Userfaultfd
 from pagewatch.model.vma import VM_SHARED, Vma
+from pagewatch.model.walk import for_each_leaf
+from pagewatch.vocab.query import Query
+from pagewatch.vocab.scan import Scan
 
 PROT_READ = 1
 PROT_WRITE = 2
@@ -40,6 +51,14 @@ class Kernel:
     def disk_file(self, n_bytes: int) -> FileMapping:
         """A file of a file system with a disk below; zeros at first."""
         return FileMapping(self.machine, FileKind.DISK, n_bytes)
+
+    def truncate(self, file: FileMapping, n_bytes: int) -> None:
+        """Set a file's size (``ftruncate``)."""
+        truncate(file, n_bytes)
+
+    def punch_hole(self, file: FileMapping, offset: int, n_bytes: int) -> None:
+        """Make a byte range of a file zeros and give its pages back (``fallocate``)."""
+        punch_hole(file, offset, n_bytes)
 
 
 class Process:
@@ -86,7 +105,9 @@ class Process:
         """
         end = check_range(self.mm, start, length, "munmap")
         with self.mm.write_locked():
-            unmap_areas(self.mm, start, end)
+            gone = unmap_areas(self.mm, start, end)
+            events = unmapped(gone, start, end)
+        deliver(events)
 
     def mprotect(self, start: int, length: int, prot: int) -> None:
         """Change access rights.
@@ -118,9 +139,73 @@ class Process:
             raise os_error(errno.EINVAL, "UFFDIO_API")
         return Userfaultfd(Context(self.mm, Feature(features), user_mode_only=user_mode_only))
 
+    def scan(
+        self,
+        start: int,
+        end: int,
+        query: Query,
+        *,
+        protect: bool = False,
+        require_armed: bool = False,
+        max_pages: int = 0,
+        max_regions: int | None = None,
+    ) -> Scan:
+        """PAGEMAP_SCAN of [start, end), with the results and errors of the live ``Process.scan``.
+
+        :raises RangeNotArmed: with ``require_armed``; carries what was scanned before.
+        :raises TargetGone: the process exited.
+        :raises InvalidArgument: a bad range or limit.
+        """
+        flags = flags_of(protect=protect, require_armed=require_armed)
+        return scan_range(self.mm, start, end, query, flags=flags, max_pages=max_pages, max_regions=max_regions)
+
     def pagemap_scan(self, arg: ScanArg) -> ScanReply:
         """The raw PAGEMAP_SCAN ioctl, kernel bugs included."""
         return pagemap_scan(self.mm, arg)
+
+    def pagemap(self, start: int, n_pages: int, *, show_frames: bool = False) -> list[int]:
+        """The words of /proc/PID/pagemap for pages from ``start`` (bytes) on."""
+        position = (start >> self.mm.machine.page_shift) * 8
+        return pagemap_words(self.mm, position, n_pages * 8, show_frames=show_frames)
+
+    def clear_refs(self, text: str) -> None:
+        """Write to /proc/PID/clear_refs.
+
+        :raises OSError: EINVAL, ESRCH.
+        """
+        clear_refs(self.mm, text)
+
+    def madvise(self, start: int, length: int, advice: int) -> None:
+        """Advise about a range; :class:`~pagewatch.model.madvise.Advice` names what there is.
+
+        :raises OSError: EINVAL, ENOMEM and more, as the advice has it.
+        """
+        madvise(self.mm, start, length, advice)
+
+    def mremap(self, old: int, old_length: int, new_length: int, *, flags: int = 0, target: int = 0) -> int:
+        """Resize or move; returns the new address.
+
+        :raises OSError: EINVAL, EFAULT, ENOMEM.
+        """
+        return mremap(self.mm, old, old_length, new_length, flags=flags, target=target)
+
+    def fork(self) -> "Process":
+        """A child with a copy of the address space."""
+        return Process(fork_mm(self.mm))
+
+    def exit(self) -> None:
+        """End the process: its memory goes, later calls on its descriptors fail."""
+        exit_mm(self.mm)
+
+    def pinned_addresses(self) -> list[int]:
+        """Pages that are pinned now, ascending (bytes)."""
+        mm = self.mm
+        return [
+            leaf.start
+            for vma in mm.vmas
+            for leaf in for_each_leaf(mm, vma.start, vma.end)
+            if (folio := mm.machine.memory.find(leaf.pfn)) is not None and folio.pincount
+        ]
 
     @property
     def areas(self) -> tuple[Vma, ...]:

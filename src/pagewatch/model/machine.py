@@ -1,5 +1,7 @@
 """The state all address spaces share: CPUs, memory, page tables, swap, and which kernel this is."""
 
+from typing import TYPE_CHECKING
+
 from pagewatch.model.arch import ARCHES
 from pagewatch.model.memory import Memory
 from pagewatch.model.mm import Mm
@@ -10,6 +12,9 @@ from pagewatch.model.tables import Tables
 from pagewatch.model.tlb import Cpu
 from pagewatch.vocab.errors import InvalidArgument
 
+if TYPE_CHECKING:
+    from pagewatch.model.file import FileMapping
+
 
 class Machine:
     """A machine without any process. Operations take it through ``mm.machine``."""
@@ -17,6 +22,7 @@ class Machine:
     __slots__ = (
         "_numbers",
         "cpus",
+        "files",
         "fmt",
         "memory",
         "mms",
@@ -49,6 +55,7 @@ class Machine:
         self.rcu = Rcu()
         self.cpus = tuple(Cpu(number) for number in range(cpus))
         self.mms: list[Mm] = []
+        self.files: list[FileMapping] = []
         self._numbers = 0
 
     def new_number(self) -> int:

@@ -28,6 +28,7 @@ class Folio:
         "dirty",
         "exclusive",
         "index",
+        "lazy_free",
         "mapcount",
         "mapping",
         "order",
@@ -58,6 +59,8 @@ class Folio:
         self.exclusive: set[int] = set()
         """Pages (by number within the folio) that only one address space maps (PageAnonExclusive)."""
         self.dirty = False
+        self.lazy_free = False
+        """Its contents may be dropped until it is dirty again (MADV_FREE)."""
         self.uptodate = True
         self.poisoned = False
         self.swap_slot: tuple[int, int] | None = None

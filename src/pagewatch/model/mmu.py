@@ -27,9 +27,7 @@ def load(mm: "Mm", cpu: Cpu, address: int, n_bytes: int) -> bytes:
     if inside + n_bytes <= page_bytes:
         return _load_within(mm, cpu, address, inside, n_bytes)
     n_first = page_bytes - inside
-    return _load_within(mm, cpu, address, inside, n_first) + load(
-        mm, cpu, address + n_first, n_bytes - n_first
-    )
+    return _load_within(mm, cpu, address, inside, n_first) + load(mm, cpu, address + n_first, n_bytes - n_first)
 
 
 def store(mm: "Mm", cpu: Cpu, address: int, data: bytes) -> None:

@@ -10,10 +10,12 @@ SWAP_TYPE = 0
 class Swap:
     """One swap file. A slot's count is the number of entries that refer to it."""
 
-    __slots__ = ("_next", "cache", "counts", "slots")
+    __slots__ = ("_next", "cache", "counts", "on", "slots")
 
     def __init__(self) -> None:
         self._next = 1
+        self.on = True
+        """Whether there is any swap space: without it anonymous memory is never paged out."""
         self.slots: dict[int, Words] = {}
         """Contents by offset."""
         self.counts: dict[int, int] = {}

@@ -117,7 +117,7 @@ def _zap_span(gather: Gather, vma: "Vma", span: Span, how: Zap) -> bool:
         if folio is not None and not folio.anon:
             keep_dirty(folio, fmt, entry)
             must_flush |= bool(fmt.flags(entry) & DIRTY)
-        _leave_marker(vma, table, index, entry, how)
+        leave_marker(vma, table, index, entry, how)
         gather.add(address, 1 << fmt.shift, folio)
         if folio is not None:
             unmap(folio)
@@ -141,10 +141,10 @@ def _zap_absent(gather: Gather, vma: "Vma", spot: Spot, how: Zap) -> None:
         machine.swap.release(machine.memory, fmt.swap(entry)[1])
     elif kind == DEVICE:
         machine.memory.put(machine.memory.folio(fmt.pfn(entry)), "zap: release device page")
-    _leave_marker(vma, table, index, entry, how)
+    leave_marker(vma, table, index, entry, how)
 
 
-def _leave_marker(vma: "Vma", table: Table, index: int, entry: int, how: Zap) -> None:
+def leave_marker(vma: "Vma", table: Table, index: int, entry: int, how: Zap) -> None:
     """File memory stays protected when its entry goes (``zap_install_uffd_wp_if_needed``)."""
     if how is Zap.UNMAP or vma.anonymous or not vma.uffd_wp:
         return

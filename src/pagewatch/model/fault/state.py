@@ -50,9 +50,7 @@ class Fault:
 
     __slots__ = ("access", "address", "exact", "message", "mm", "per_vma", "spot", "user", "vma")
 
-    def __init__(
-        self, mm: "Mm", vma: Vma, address: int, access: Access, *, user: bool, per_vma: bool
-    ) -> None:
+    def __init__(self, mm: "Mm", vma: Vma, address: int, access: Access, *, user: bool, per_vma: bool) -> None:
         """:param user: the access comes from user mode. :param per_vma: only the area's lock is held."""
         self.mm = mm
         self.vma = vma

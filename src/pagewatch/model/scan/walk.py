@@ -54,9 +54,7 @@ class ScanWalk:
         want_file = bool((query.mask | query.anyof | query.returned) & FILE)
         self._classifier = Classifier(mm.machine, want_file=want_file)
         self._needs_wpallowed = bool(query.mask & WPALLOWED), bool(query.inverted & WPALLOWED)
-        self._only_written = (
-            query.mask == query.returned == WRITTEN and not query.anyof and not query.inverted
-        )
+        self._only_written = query.mask == query.returned == WRITTEN and not query.anyof and not query.inverted
         self._vma: Vma
         self._area_bits = 0
 

@@ -114,9 +114,7 @@ def _check(context: Context, vma: Vma, flags: int) -> None:
 def _can_watch(context: Context, vma: Vma, flags: int) -> bool:
     """``vma_can_userfault``: asynchronous write-protection alone works on nearly any memory."""
     quirks = context.mm.machine.quirks
-    if vma.flags & VM_DROPPABLE or (
-        quirks.uffd_refuses_special and vma.flags & VM_SPECIAL and not vma.hugetlb
-    ):
+    if vma.flags & VM_DROPPABLE or (quirks.uffd_refuses_special and vma.flags & VM_SPECIAL and not vma.hugetlb):
         return False
     kind = None if vma.file is None else vma.file.kind
     if flags & VM_UFFD_MINOR and kind not in (FileKind.SHMEM, FileKind.HUGETLB):

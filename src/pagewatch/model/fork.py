@@ -1,0 +1,179 @@
+"""fork: copying an address space (``dup_mmap``, ``copy_page_range``).
+
+Private pages are shared read-only until one side writes. A pinned page cannot be shared: whoever pinned
+it must go on seeing the parent's writes, so the child gets a copy at once.
+"""
+
+from typing import TYPE_CHECKING
+
+from pagewatch.model.arch.format import (
+    EXCLUSIVE,
+    LEAF,
+    MARKER,
+    MARKER_UFFD_WP,
+    MIGRATION,
+    SWAP,
+    UFFD_WP,
+    WRITE,
+)
+from pagewatch.model.areas import link
+from pagewatch.model.fault.state import is_cow, leaf_flags, maybe_mkwrite
+from pagewatch.model.notifier import Event, invalidating
+from pagewatch.model.pages import folio_at, map_again, map_anon
+from pagewatch.model.tlb import flush_mm
+from pagewatch.model.uffd.context import Context, Feature
+from pagewatch.model.uffd.events import deliver, forked
+from pagewatch.model.vma import (
+    VM_DONTCOPY,
+    VM_LOCKED,
+    VM_MIXEDMAP,
+    VM_PFNMAP,
+    VM_SHARED,
+    VM_UFFD,
+    VM_WIPEONFORK,
+    Vma,
+)
+from pagewatch.model.walk import locked_spans, populate
+from pagewatch.steps import RMW, access
+
+if TYPE_CHECKING:
+    from pagewatch.model.memory import Folio
+    from pagewatch.model.mm import Mm
+    from pagewatch.model.tables import Table
+    from pagewatch.model.walk import Spot
+
+
+def fork_mm(parent: "Mm") -> "Mm":
+    """A copy of an address space; the parent's entries become read-only where they are shared now."""
+    child = parent.machine.new_mm()
+    contexts: dict[Context, Context] = {}
+    with parent.write_locked():
+        for vma in parent.vmas:
+            if vma.flags & VM_DONTCOPY:
+                continue
+            parent.lock_vma(vma)
+            copy = _copy_area(child, vma, contexts)
+            link(child, copy)
+            if not vma.flags & VM_WIPEONFORK and _has_to_copy(vma, copy):
+                _copy_entries(parent, child, vma, copy)
+        flush_mm(parent)
+    deliver([forked(theirs, ours) for theirs, ours in contexts.items()])
+    return child
+
+
+def _copy_area(child: "Mm", vma: Vma, contexts: dict[Context, Context]) -> Vma:
+    copy = Vma(
+        vma.start,
+        vma.end,
+        vma.flags & ~VM_LOCKED,
+        number=child.machine.new_number(),
+        page_bytes=vma.page_bytes,
+        pgoff=vma.pgoff,
+        file=vma.file,
+        name=vma.name,
+    )
+    if not vma.flags & VM_WIPEONFORK:
+        copy.anon_vma = vma.anon_vma
+    if vma.uffd is not None and vma.uffd.features & Feature.EVENT_FORK:
+        copy.uffd = contexts.setdefault(vma.uffd, Context(child, vma.uffd.features))
+    else:
+        copy.flags &= ~VM_UFFD
+    return copy
+
+
+def _has_to_copy(vma: Vma, copy: Vma) -> bool:
+    """Plain file pages fault in again as well; what only the entries know must be copied (``vma_needs_copy``)."""
+    return copy.uffd_wp or vma.anon_vma is not None or bool(vma.flags & (VM_PFNMAP | VM_MIXEDMAP))
+
+
+def _copy_entries(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
+    access(("fork", parent.id), RMW, "fork: write-protect begins")
+    with invalidating(parent, Event.PROTECTION_PAGE, vma.start, vma.end):
+        for span in locked_spans(parent, vma.start, vma.end, "fork: walk"):
+            if span.spot.level:
+                continue
+            target: Table | None = None
+            address = span.start
+            for index in span.indexes:
+                if span.spot.table.read(index, "fork: read"):
+                    target = target or populate(child, address, "fork: make tables").table
+                    _copy_entry(child, copy, span.spot._replace(slot=index), target, address)
+                address += parent.machine.page_bytes
+    access(("fork", parent.id), RMW, "fork: write-protect ends")
+
+
+def _copy_entry(child: "Mm", copy: Vma, source: "Spot", target: "Table", address: int) -> None:
+    table, index, fmt = source.table, source.slot, source.fmt
+    entry = table.read(index, "fork: copy")
+    kind = fmt.kind(entry)
+    if kind == LEAF:
+        copied = _copy_leaf(child, copy, table, index, address)
+    elif kind == MARKER:
+        copied = _copied_marker(copy, source._replace(entry=entry))
+    else:
+        copied = _copied_absent(child, copy, table, index)
+    if copied:
+        target.write(index, copied, "fork: set")
+
+
+def _copy_leaf(child: "Mm", copy: Vma, table: "Table", index: int, address: int) -> int:
+    """Share a leaf, or copy its page where it is pinned (``copy_present_ptes``)."""
+    fmt, machine = table.fmt, child.machine
+    entry = table.read(index, "fork: copy")
+    folio = folio_at(machine, fmt, entry)
+    if folio is not None:
+        page = fmt.pfn(entry) - folio.pfn
+        if folio.anon and folio.pincount and page in folio.exclusive:
+            return _copy_pinned(child, copy, fmt.pfn(entry), folio, address)
+        machine.memory.get(folio, "fork: share")
+        map_again(folio)
+        folio.exclusive.discard(page)
+    if is_cow(copy) and fmt.flags(entry) & WRITE:
+        # Hardware may set dirty until the entry is read-only.
+        entry = fmt.wrprotect(table.exchange(index, 0, "fork: take out"))
+        table.write(index, entry, "fork: write-protect")
+    if copy.flags & VM_SHARED:
+        entry = fmt.mkclean(entry)
+    if fmt.flags(entry) & UFFD_WP and not copy.uffd_wp:
+        entry = fmt.clear_uffd_wp(entry)
+    return fmt.mkold(entry)
+
+
+def _copy_pinned(child: "Mm", copy: Vma, pfn: int, folio: "Folio", address: int) -> int:
+    """The child's own page from the start (``copy_present_page``)."""
+    machine = child.machine
+    fmt = machine.fmt.at[0]
+    new = machine.memory.alloc()
+    machine.memory.copy_page(new, 0, folio, pfn - folio.pfn, "fork: copy pinned page")
+    map_anon(child, copy, new, address)
+    return maybe_mkwrite(fmt, fmt.mkdirty(fmt.leaf(new.pfn, leaf_flags(machine, copy))), copy)
+
+
+def _copied_marker(copy: Vma, spot: "Spot") -> int:
+    """Poison and guard are inherited; write-protection only by an area that is watched itself."""
+    payload = spot.fmt.marker(spot.entry)
+    if not copy.uffd_wp:
+        payload &= ~MARKER_UFFD_WP
+    return spot.fmt.marker_entry(payload) if payload else 0
+
+
+def _copied_absent(child: "Mm", copy: Vma, table: "Table", index: int) -> int:
+    """Swap and migration entries: one user more, and nobody's exclusively (``copy_nonpresent_pte``)."""
+    fmt, machine = table.fmt, child.machine
+    entry = table.read(index, "fork: copy absent")
+    kind, flags = fmt.kind(entry), fmt.flags(entry)
+    if kind == SWAP:
+        machine.swap.duplicate(fmt.swap(entry)[1])
+        if flags & EXCLUSIVE:
+            entry = fmt.swp_clear_exclusive(entry)
+            table.write(index, entry, "fork: share swap entry")
+    elif kind == MIGRATION:
+        if is_cow(copy) and flags & (WRITE | EXCLUSIVE):
+            entry = fmt.pfn_entry(MIGRATION, fmt.pfn(entry), flags & ~(WRITE | EXCLUSIVE))
+            table.write(index, entry, "fork: share migration entry")
+        folio = machine.memory.folio(fmt.pfn(entry))
+        machine.memory.get(folio, "fork: share")
+        map_again(folio)
+    if fmt.flags(entry) & UFFD_WP and not copy.uffd_wp:
+        entry = fmt.swp_clear_uffd_wp(entry)
+    return entry

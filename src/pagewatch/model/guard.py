@@ -1,0 +1,42 @@
+"""Guard markers: lightweight PROT_NONE pages without an area of their own (MADV_GUARD_INSTALL, REMOVE)."""
+
+from typing import TYPE_CHECKING
+
+from pagewatch.model.arch.format import MARKER_GUARD
+from pagewatch.model.rmap import prepare_anon_vma
+from pagewatch.model.walk import locked_spans, populate
+from pagewatch.model.zap import Zap, zap_range
+
+if TYPE_CHECKING:
+    from pagewatch.model.mm import Mm
+    from pagewatch.model.vma import Vma
+
+
+def install_guards(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
+    """Replace what is in [start, end) by guard markers; write-protection there is lost with it."""
+    if vma.anonymous:
+        # Gives fork a reason to copy the tables, and with them the markers.
+        prepare_anon_vma(mm, vma)
+    address = start
+    while address < end:
+        spot = populate(mm, address, "guard: find")
+        with spot.table.lock:
+            entry = spot.table.read(spot.slot, "guard: look")
+            done = not entry or bool(spot.fmt.marker(entry) & MARKER_GUARD)
+            if not entry:
+                spot.table.write(spot.slot, spot.fmt.marker_entry(MARKER_GUARD), "guard: install")
+        if done:
+            address += mm.machine.page_bytes
+        else:
+            zap_range(mm, vma, address, end, Zap.UNMAP)
+
+
+def remove_guards(mm: "Mm", start: int, end: int) -> None:
+    """Make guard markers empty entries again; everything else stays."""
+    for span in locked_spans(mm, start, end, "guard: walk"):
+        if span.spot.level:
+            continue
+        table = span.spot.table
+        for index in span.indexes:
+            if table.fmt.marker(table.read(index, "guard: look")) & MARKER_GUARD:
+                table.write(index, 0, "guard: remove")
