@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.formats import FORMATS, LEAF_PLACES, PLACES, Place, frames, leaf_flags, leaf_places
 
 from pagewatch.model.arch.format import (
     DEVICE,
@@ -26,6 +25,7 @@ from pagewatch.model.arch.format import (
     YOUNG,
 )
 from pagewatch.vocab.errors import FeatureMissing, InvalidArgument
+from support.formats import FORMATS, LEAF_PLACES, PLACES, Place, frames, leaf_flags, leaf_places
 
 each_format = pytest.mark.parametrize("name", FORMATS)
 each_leaf_place = pytest.mark.parametrize("place", LEAF_PLACES, ids=str)
@@ -80,7 +80,7 @@ def test_swap_entry_reads_back(name, data):
     assert entries.kind(entry) == SWAP
     assert entries.swap(entry) == (type_, offset)
     assert entries.flags(entry) == flags
-    with pytest.raises(InvalidArgument, match="swap entry .* carries no frame"):
+    with pytest.raises(InvalidArgument, match=r"swap entry .* carries no frame"):
         entries.pfn(entry)
 
 
@@ -136,7 +136,7 @@ def test_marker_reads_back(name, data):
     assert entries.kind(entry) == MARKER
     assert entries.marker(entry) == payload
     assert entries.flags(entry) == (UFFD_WP if payload & MARKER_UFFD_WP else 0)
-    with pytest.raises(InvalidArgument, match="marker entry .* carries no frame"):
+    with pytest.raises(InvalidArgument, match=r"marker entry .* carries no frame"):
         entries.pfn(entry)
 
 

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.formats import FORMATS, LEAF_PLACES, PLACES, Place, frames, leaf_flags, leaf_places
 
 from pagewatch.model.arch.format import (
     DIRTY,
@@ -23,6 +22,7 @@ from pagewatch.model.arch.format import (
     YOUNG,
 )
 from pagewatch.vocab.errors import FeatureMissing, InvalidArgument
+from support.formats import FORMATS, LEAF_PLACES, PLACES, Place, frames, leaf_flags, leaf_places
 
 each_place = pytest.mark.parametrize("place", PLACES, ids=str)
 each_format = pytest.mark.parametrize("name", FORMATS)
