@@ -7,7 +7,7 @@ all that is needed to see it again.
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import greenlet
 
@@ -44,6 +44,8 @@ class Execution:
     """Threads that ended with an exception, and which."""
     deadlocked: tuple[Step, ...] = ()
     """If nothing could run before all threads had ended: what each of the rest waits for."""
+    abandoned: bool = False
+    """The chooser ended it before the threads had."""
 
     @property
     def schedule(self) -> tuple[int, ...]:
@@ -56,8 +58,20 @@ class Execution:
         return tuple(step.label for step in self.steps)
 
 
-Chooser = Callable[[tuple[int, ...]], int]
-"""Picks one of the runnable threads; called once for every step."""
+class Pending(Protocol):
+    """The access that a waiting thread has announced."""
+
+    key: Hashable
+    kind: Kind
+    label: str
+
+
+Chooser = Callable[[tuple[int, ...], Sequence[Pending]], int]
+"""Picks one of the runnable threads, given what every thread is about to do; called once for every step."""
+
+
+class Abandoned(Exception):
+    """Raised by a chooser that has seen enough: the execution ends here."""
 
 
 class ScheduleMismatch(RuntimeError):
@@ -134,6 +148,8 @@ def run(threads: Sequence[Thread], choose: Chooser) -> Execution:
                 hook.current = index
                 worker.switch()
             _interleave(hook, execution, choose)
+        except Abandoned:
+            execution.abandoned = True
         finally:
             for index, worker in enumerate(workers):
                 if not worker.task.dead:
@@ -149,11 +165,9 @@ def _interleave(hook: _Hook, execution: Execution, choose: Chooser) -> None:
     while alive:
         runnable = tuple([i for i in alive if (ready := workers[i].ready) is None or ready()])
         if not runnable:
-            execution.deadlocked = tuple(
-                Step(i, workers[i].key, workers[i].kind, workers[i].label) for i in alive
-            )
+            execution.deadlocked = tuple(Step(i, workers[i].key, workers[i].kind, workers[i].label) for i in alive)
             return
-        chosen = choose(runnable)
+        chosen = choose(runnable, workers)
         worker = workers[chosen]
         execution.choices.append(Choice(runnable, chosen))
         execution.steps.append(Step(chosen, worker.key, worker.kind, worker.label))
@@ -171,7 +185,7 @@ def replay(build: Build, schedule: Sequence[int]) -> Execution:
     """
     script = iter(schedule)
 
-    def choose(runnable: tuple[int, ...]) -> int:
+    def choose(runnable: tuple[int, ...], _: Sequence[Pending]) -> int:
         chosen = next(script, runnable[0])
         if chosen not in runnable:
             raise ScheduleMismatch(f"thread {chosen} cannot run here; these can: {runnable}")

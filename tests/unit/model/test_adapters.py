@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from support.model_world import ModelWorld
 
 from pagewatch.testing.epoch_contract import EpochContract
 from pagewatch.testing.layout_contract import LayoutContract
+from support.model_world import ModelWorld
 
 
 class TestModel(EpochContract, LayoutContract):

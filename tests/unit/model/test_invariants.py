@@ -49,9 +49,7 @@ class Histories(RuleBasedStateMachine):
         self.serial = 0
         self.memfd = self.kernel.memfd(N_PAGES * PAGE)
         self.disk = self.kernel.disk_file(N_PAGES * PAGE)
-        self.cells = {
-            file: [[bytes(8)] for _ in range(N_PAGES)] for file in (self.memfd, self.disk)
-        }
+        self.cells = {file: [[bytes(8)] for _ in range(N_PAGES)] for file in (self.memfd, self.disk)}
 
     def pick(self, who: int) -> tuple[Process, ShadowProcess]:
         return self.processes[who % len(self.processes)]
@@ -62,9 +60,7 @@ class Histories(RuleBasedStateMachine):
         n = min(n, N_PAGES - page)
         file = {"memfd": self.memfd, "copy": self.memfd, "disk": self.disk}.get(kind)
         shared = kind in ("shared", "memfd", "disk")
-        process.mmap(
-            n * PAGE, shared=shared, file=file, offset=page * PAGE if file else 0, at=ARENA + page * PAGE
-        )
+        process.mmap(n * PAGE, shared=shared, file=file, offset=page * PAGE if file else 0, at=ARENA + page * PAGE)
         for index in range(page, page + n):
             if file is None:
                 shadow.pages[index] = ShadowPage([bytes(8)], shared)
@@ -134,7 +130,7 @@ class Histories(RuleBasedStateMachine):
         self.advise(process, page, n, Advice.PAGEOUT)
 
     @rule(who=PAGES, page=PAGES, n=st.integers(1, 3), install=st.booleans())
-    def guard(self, who: int, page: int, n: int, install: bool) -> None:
+    def guard(self, *, who: int, page: int, n: int, install: bool) -> None:
         process, shadow = self.pick(who)
         self.advise(process, page, n, Advice.GUARD_INSTALL if install else Advice.GUARD_REMOVE)
         for index in range(page, page + n):
@@ -145,7 +141,7 @@ class Histories(RuleBasedStateMachine):
                 known.guarded = install
 
     @rule(who=PAGES, page=PAGES, writable=st.booleans())
-    def mprotect(self, who: int, page: int, writable: bool) -> None:
+    def mprotect(self, *, who: int, page: int, writable: bool) -> None:
         process, shadow = self.pick(who)
         if page in shadow.pages:
             process.mprotect(ARENA + page * PAGE, PAGE, 3 if writable else 1)
