@@ -2,7 +2,8 @@
 
 ``format`` is the vocabulary and the Protocol (with the checklist for adding one); ``layout``,
 ``absent``, ``entries`` and ``levels`` are what most formats share; ``swaptypes`` are the kinds of
-non-present entries; ``blocks`` writes and reads leaves that take several entries.
+non-present entries; ``blocks`` writes and reads leaves that take several entries, ``contpte`` folds and
+unfolds them.
 """
 
 from pagewatch.model.arch.arm64 import arm64_4k, arm64_16k, arm64_64k

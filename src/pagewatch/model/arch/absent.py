@@ -29,6 +29,7 @@ from pagewatch.model.arch.format import (
     flag_names,
 )
 from pagewatch.model.arch.layout import Geometry, SwapBits
+from pagewatch.model.arch.memo import Memo
 from pagewatch.vocab.errors import FeatureMissing, InvalidArgument
 
 _FLAG_OF_TYPE = {
@@ -54,6 +55,9 @@ class AbsentEntries(ABC):
         self.empty = geometry.empty
         self.supported = supported | (EXCLUSIVE if swap.exclusive else 0) if geometry.leaf_sizes else 0
         self._swap = swap
+        self._swap_attributes = 31 << swap.type_shift | swap.exclusive | swap.soft_dirty | swap.uffd_wp
+        self._swap_decoded = Memo(self._swap_decode)
+        self._markers_decoded = Memo(self._marker_decode)
 
     @abstractmethod
     def kind(self, entry: int) -> int:
@@ -143,17 +147,24 @@ class AbsentEntries(ABC):
         return self.swap(entry)[1] & ((1 << self._swap.pfn_bits) - 1)
 
     def _swap_flags(self, entry: int, kind: int) -> int:
-        flags = 0
-        for flag, mask in self._swap_masks():
-            if entry & mask:
-                flags |= flag
-        type_, offset = self.swap(entry)
-        flags |= _FLAG_OF_TYPE.get(type_, 0)
+        if kind == MARKER:
+            return self._markers_decoded[entry]
+        flags = self._swap_decoded[entry & self._swap_attributes]
         if kind == MIGRATION:
-            extra = offset >> self._swap.pfn_bits
+            extra = self.swap(entry)[1] >> self._swap.pfn_bits
             flags |= (YOUNG if extra & 1 else 0) | (DIRTY if extra & 2 else 0)
-        elif kind == MARKER and offset & MARKER_UFFD_WP:
-            flags |= UFFD_WP
+        return flags
+
+    def _marker_decode(self, entry: int) -> int:
+        flags = self._swap_decode(entry)
+        return flags | UFFD_WP if self.swap(entry)[1] & MARKER_UFFD_WP else flags
+
+    def _swap_decode(self, attributes: int) -> int:
+        """The flags that type and software bits of a non-present entry say."""
+        flags = _FLAG_OF_TYPE.get(self.swap(attributes)[0], 0)
+        for flag, mask in self._swap_masks():
+            if attributes & mask:
+                flags |= flag
         return flags
 
     def swp_mkexclusive(self, entry: int) -> int:

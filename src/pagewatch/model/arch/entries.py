@@ -6,7 +6,7 @@ depends on the flags alone is computed once for every combination.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pagewatch.model.arch.absent import AbsentEntries
 from pagewatch.model.arch.format import (
@@ -28,25 +28,12 @@ from pagewatch.model.arch.format import (
     size_name,
 )
 from pagewatch.model.arch.layout import Geometry, LeafBits, SwapBits
+from pagewatch.model.arch.memo import Memo
 from pagewatch.model.arch.swaptypes import KIND_OF_TYPE
 from pagewatch.vocab.errors import InvalidArgument
 
 ACCESS = WRITE | USER | EXEC | PROTNONE
 """The flags that :meth:`Entries.modify` replaces."""
-
-
-class Memo(dict[int, int]):
-    """A pure function of few different ints, computed once for each."""
-
-    def __init__(self, function: Callable[[int], int]) -> None:
-        """:param function: pure; what it raises is not remembered."""
-        super().__init__()
-        self._function = function
-
-    def __missing__(self, argument: int) -> int:
-        """Compute, remember, return."""
-        self[argument] = result = self._function(argument)
-        return result
 
 
 class Entries(AbsentEntries):

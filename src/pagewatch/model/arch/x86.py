@@ -116,7 +116,10 @@ class X86Entries(Entries):
 
     def leaf(self, pfn: int, flags: int, size_bytes: int = 0) -> int:
         """A leaf of this level."""
-        entry = super().leaf(pfn, flags, size_bytes)
+        bad = self._unplaceable.get(size_bytes)
+        if bad is None or pfn & bad:
+            raise self._misplaced(pfn, size_bytes)
+        entry = pfn << 12 | self._encoded[flags]
         return entry if entry & PRESENT else entry ^ _PFN_MASK
 
     def _frame(self, entry: int) -> int:

@@ -63,7 +63,7 @@ def pfn_entries(place: Place) -> st.SearchStrategy[tuple[int, int, int]]:
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_swap_entry_reads_back(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -85,7 +85,7 @@ def test_swap_entry_reads_back(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_swap_bits_change_alone(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -107,7 +107,7 @@ def test_swap_bits_change_alone(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_entry_with_a_frame_reads_back(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -122,7 +122,7 @@ def test_entry_with_a_frame_reads_back(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_marker_reads_back(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -141,7 +141,7 @@ def test_marker_reads_back(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_no_two_kinds_share_an_entry(name, data):
     place = data.draw(leaf_places(name), "place")

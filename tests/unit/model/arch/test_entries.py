@@ -22,7 +22,7 @@ from pagewatch.model.arch.format import (
     YOUNG,
 )
 from pagewatch.vocab.errors import FeatureMissing, InvalidArgument
-from support.formats import FORMATS, LEAF_PLACES, PLACES, Place, frames, leaf_flags, leaf_places
+from support.formats import FORMATS, LEAF_PLACES, PLACES, Place, frames, leaf_flags, leaf_places, places_of
 
 each_place = pytest.mark.parametrize("place", PLACES, ids=str)
 each_format = pytest.mark.parametrize("name", FORMATS)
@@ -53,7 +53,7 @@ def test_empty_is_none(place):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_leaf_reads_back(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -75,7 +75,7 @@ def test_single_entry_leaf_is_the_default_size(place):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_transforms_change_their_flag_and_nothing_else(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -107,7 +107,7 @@ def test_transforms_change_their_flag_and_nothing_else(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_dirt_recorded_by_hardware_survives_write_protection(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -124,7 +124,7 @@ def test_dirt_recorded_by_hardware_survives_write_protection(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_hardware_respects_the_rights(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -146,7 +146,7 @@ def test_hardware_respects_the_rights(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_fault_resolution_lets_the_access_through(name, data):
     """What the kernel does after a permitted access faulted: young, and for a store dirty."""
@@ -160,7 +160,7 @@ def test_fault_resolution_lets_the_access_through(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_modify_replaces_the_rights_only(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -175,7 +175,7 @@ def test_modify_replaces_the_rights_only(name, data):
 
 
 @each_format
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 def test_invalid_leaf_is_a_leaf_that_hardware_cannot_use(name, data):
     place = data.draw(leaf_places(name), "place")
@@ -240,10 +240,11 @@ def test_frames_out_of_range_or_misaligned_are_refused(place):
                 entries.leaf(1, YOUNG, size)
 
 
-@each_place
-@settings(deadline=None, max_examples=20)
-@given(table=st.integers(0, (1 << 18) - 1))
-def test_table_entry_reads_back(place, table):
+@each_format
+@settings(deadline=None, max_examples=25)
+@given(data=st.data(), table=st.integers(0, (1 << 18) - 1))
+def test_table_entry_reads_back(name, data, table):
+    place = data.draw(st.sampled_from(places_of(name)), "place")
     entries = place.entries
     address = table << 12 if entries.page_shift == 12 else table << 16 & (1 << 30) - 1
     if entries is not place.fmt.at[entries.level] or entries.level == 0:
@@ -262,9 +263,8 @@ def test_table_entry_reads_back(place, table):
         entries.pfn(entry)
 
 
-@each_place
-@settings(deadline=None, max_examples=20)
-@given(table=st.integers(0, (1 << 18) - 1))
+@pytest.mark.parametrize("place", [place for place in PLACES if place.entries.directories], ids=str)
+@pytest.mark.parametrize("table", [0, 1, (1 << 18) - 1])
 def test_special_directory_reads_back(place, table):
     entries = place.entries
     for size, below in entries.directories.items():
@@ -286,9 +286,10 @@ def test_unknown_directories_and_addresses_are_refused(place):
         entries.table(1 << 70)
 
 
-@each_place
-@settings(deadline=None, max_examples=20)
+@each_format
+@settings(deadline=None, max_examples=25)
 @given(address=st.integers(0, (1 << 57) - 1))
-def test_index_is_the_position_within_the_table(place, address):
-    entries = place.entries
-    assert entries.index(address) == address // (1 << entries.shift) % (1 << entries.index_bits)
+def test_index_is_the_position_within_the_table(name, address):
+    for place in places_of(name):
+        entries = place.entries
+        assert entries.index(address) == address // (1 << entries.shift) % (1 << entries.index_bits)
