@@ -135,7 +135,7 @@ class Process:
 
         :raises OSError: EINVAL for an unknown feature.
         """
-        if features & ~ALL_FEATURES:
+        if features & ~int(ALL_FEATURES):
             raise os_error(errno.EINVAL, "UFFDIO_API")
         return Userfaultfd(Context(self.mm, Feature(features), user_mode_only=user_mode_only))
 

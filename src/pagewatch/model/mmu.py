@@ -6,7 +6,7 @@ it ends in a fault, which the kernel handles with interrupts on; then the instru
 
 from typing import TYPE_CHECKING
 
-from pagewatch.model.arch.format import DIRTY, LEAF, USER, WRITE
+from pagewatch.model.arch.format import DIRTY, LEAF, WRITE
 from pagewatch.model.fault.handle import user_fault
 from pagewatch.model.fault.state import Access
 from pagewatch.model.memory import load_bytes, store_bytes
@@ -99,7 +99,7 @@ def translate(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> Translation | N
         if fmt.kind(entry) != LEAF:
             return None
         after = (fmt.after_store if writing else fmt.after_load)(entry)
-        if after is None or not fmt.flags(entry) & USER:
+        if after is None:
             # A translation that faults is dropped, so a stale read-only one cannot fault for ever.
             cpu.evict(mm.id, vpn, "tlb: drop on fault")
             return None

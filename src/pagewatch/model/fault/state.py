@@ -104,9 +104,7 @@ def leaf_flags(machine: "Machine", vma: Vma) -> int:
     """Flags of a fresh leaf (``vm_page_prot``): writable at once only where no store needs a fault."""
     if not vma.flags & VM_ACCESS:
         return PROTNONE | YOUNG
-    flags = USER | YOUNG
-    if vma.flags & VM_EXEC and machine.fmt.at[0].supported & EXEC:
-        flags |= EXEC
+    flags = YOUNG | machine.fmt.at[0].supported & (USER | EXEC if vma.flags & VM_EXEC else USER)
     if vma.flags & VM_SHARED and vma.flags & VM_WRITE and not wants_write_notify(machine, vma):
         flags |= WRITE
     return flags

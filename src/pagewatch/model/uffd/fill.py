@@ -128,6 +128,8 @@ def _checked_area(context: Context, start: int, end: int, what: str, *, protect:
         raise os_error(errno.ENOENT, what)
     if protect and not vma.flags & VM_UFFD_WP:
         raise os_error(errno.EINVAL, what)
+    if not vma.flags & VM_SHARED:
+        prepare_anon_vma(context.mm, vma)
     return vma
 
 
@@ -152,8 +154,6 @@ def _place(mm: "Mm", vma: "Vma", address: int, folio: "Folio", *, protect: bool)
 def _install(mm: "Mm", vma: "Vma", address: int, folio: "Folio", page: int, *, protect: bool) -> None:
     """``mfill_atomic_install_pte``: over nothing, or over a marker."""
     anonymous = folio.mapping is None
-    if anonymous:
-        prepare_anon_vma(mm, vma)
     spot = populate(mm, address, "fill: find")
     fmt, table = spot.fmt, spot.table
     with table.lock:
