@@ -5,7 +5,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-pytest_plugins = ["support.needs", "support.machine", "support.leftovers"]
+pytest_plugins = ["support.needs", "support.machine", "support.leftovers", "support.patients"]
 
 # How long an example takes says nothing on a machine that does other things, too; pytest-timeout ends what hangs.
 hypothesis.settings.register_profile("pagewatch", deadline=None)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pagewatch._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pagewatch.linux.features import Features, features
     from pagewatch.linux.process import Process
     from pagewatch.open import track
     from pagewatch.trackers.base import Epoch, Tracker, TrackerStatistics
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pagewatch.vocab.scan import Scan
 
 _HOMES = {
+    "pagewatch.linux.features": ("Features", "features"),
     "pagewatch.linux.process": ("Process",),
     "pagewatch.open": ("track",),
     "pagewatch.trackers.base": ("Epoch", "Tracker", "TrackerStatistics"),
@@ -81,6 +83,7 @@ __all__ = [
     "CheckpointError",
     "Epoch",
     "FeatureMissing",
+    "Features",
     "InvalidArgument",
     "Mapping",
     "NotPermitted",
@@ -98,6 +101,7 @@ __all__ = [
     "Tracker",
     "TrackerClosed",
     "TrackerStatistics",
+    "features",
     "track",
 ]
 

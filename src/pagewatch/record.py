@@ -92,7 +92,14 @@ class Processes(Protocol):
         ...
 
     def ending(self, pid: int) -> Ending | None:
-        """How the process ended; None while it runs."""
+        """How a process that was opened here ended; None while it runs."""
+        ...
+
+    def fate(self, pid: int) -> Ending | None:
+        """What became of a process whose address space is gone: None if it has another one, by exec.
+
+        Waits until that is clear: a process loses its memory a little before it has ended.
+        """
         ...
 
 
@@ -157,13 +164,15 @@ class Recorder:
         *,
         clock: Clock,
         wait: Callable[[int], None],
+        origin_ns: int | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        """The recording begins now.
+        """Tracks nothing yet; see :meth:`add`.
 
         :param clock: the one that epochs are timed by.
         :param wait: called with a time of that clock; returns then, or earlier when something happened that
             the recorder should look at: a process ended, or :meth:`stop` was called.
+        :param origin_ns: when the recording began, on that clock; default: now.
         :param on_progress: called after every round of collects.
         """
         self._writer = writer
@@ -172,7 +181,7 @@ class Recorder:
         self._clock = clock
         self._wait = wait
         self._on_progress = on_progress
-        self._origin_ns = clock.now_ns()
+        self._origin_ns = clock.now_ns() if origin_ns is None else origin_ns
         self._tracked: dict[int, _Tracked] = {}
         self._known_children: set[int] = set()
         self._looked_for_children_ns = 0
@@ -297,9 +306,9 @@ class Recorder:
     def _lost(self, tracked: _Tracked) -> None:
         """The address space is gone, and with it what was written since the last collect."""
         session = tracked.session
+        ending = self._processes.fate(session.pid)
         session.close()
         del self._tracked[session.pid]
-        ending = self._processes.ending(session.pid)
         reason = str(ending) if ending else "replaced its program by exec"
         at_ns = self._now_ns()
         spots = tracked.unseen + _unseen(tracked.mappings, f"written after the last collect before it {reason}")

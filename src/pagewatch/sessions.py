@@ -111,6 +111,15 @@ class LiveProcesses:
         self._endings[pid] = found
         return found
 
+    def fate(self, pid: int) -> Ending | None:
+        """What became of a process whose address space is gone: None if it has another one, by exec.
+
+        Waits until that is clear: a process loses its memory a little before it has ended.
+        """
+        while (found := self.ending(pid)) is None and not _has_memory(pid):
+            time.sleep(0.001)
+        return found
+
     def wait(self, until_ns: int) -> None:
         """Wait for a time of the monotonic clock, or for a process to end, or for ``wake_fd``."""
         poll = select.poll()
@@ -150,6 +159,14 @@ def command_line(pid: int) -> tuple[str, ...]:
         raise TargetGone(pid, "does not exist") from None
     stat = read_stat(pid)
     return tuple(os.fsdecode(word) for word in words[:-1]) or ((stat.command,) if stat else ())
+
+
+def _has_memory(pid: int) -> bool:
+    try:
+        # An exiting process has an empty one.
+        return bool(Path(f"/proc/{pid}/maps").read_bytes())
+    except OSError:
+        return False
 
 
 def _drain(fd: int) -> None:

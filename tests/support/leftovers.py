@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def machine_before() -> frozenset[str]:
     """The machine as this run found it."""
+    multiprocessing.resource_tracker.ensure_running()
     with machine_lock(fcntl.LOCK_SH):
         return _machine()
 

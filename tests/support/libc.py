@@ -25,9 +25,7 @@ def mmap(
 ) -> int:
     """The start of a new mapping; ``at`` replaces what is there."""
     flags |= MAP_FIXED if at is not None else 0
-    address = _libc.mmap(
-        ctypes.c_void_p(at), ctypes.c_size_t(length), prot, flags, fd, ctypes.c_long(offset)
-    )
+    address = _libc.mmap(ctypes.c_void_p(at), ctypes.c_size_t(length), prot, flags, fd, ctypes.c_long(offset))
     return _checked(address, "mmap")
 
 

@@ -1,22 +1,20 @@
-"""Changes to the whole machine that some tests need: huge pages and swap. Each is taken back at the end.
+"""Changes to the whole machine that some tests need, one run at a time, and each taken back at the end.
 
 They hold a lock, so that two runs of this suite do not take the other's change for a leftover or undo it.
 """
 
 import ctypes
-import errno
 import fcntl
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 _LOCK_FILE = Path(tempfile.gettempdir()) / "pagewatch-tests.lock"
-_HUGE_2M = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 _ZRAM = Path("/sys/class/zram-control")
 _SWAP_BYTES = 64 << 20
 
@@ -24,30 +22,16 @@ _SWAP_BYTES = 64 << 20
 @contextmanager
 def machine_lock(kind: int) -> Iterator[None]:
     """Hold the lock of all runs on this machine: ``fcntl.LOCK_EX`` to change it, ``LOCK_SH`` to look at it."""
-    with _LOCK_FILE.open("a") as file:
-        fcntl.flock(file, kind)
+    try:
+        # For reading, which a lock needs no more than: it may be another user's file.
+        fd = os.open(_LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        fd = os.open(_LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, kind)
         yield
-
-
-@pytest.fixture
-def huge_pages() -> Iterator[Callable[[int], None]]:
-    """``huge_pages(n)`` reserves n free hugetlb pages of 2 MiB for the test, or skips it."""
-    with ExitStack() as undo:
-
-        def reserve(count: int) -> None:
-            undo.enter_context(machine_lock(fcntl.LOCK_EX))
-            try:
-                before = int(_HUGE_2M.read_text())
-            except FileNotFoundError:
-                pytest.skip("this kernel has no hugetlb pages of 2 MiB")
-            undo.callback(_write_if_allowed, _HUGE_2M, str(before))
-            if not _write_if_allowed(_HUGE_2M, str(before + count)):
-                pytest.skip(f"needs the right to write {_HUGE_2M}")
-            got = int(_HUGE_2M.read_text()) - before
-            if got < count:
-                pytest.skip(f"the kernel found memory for {got} of {count} huge pages")
-
-        yield reserve
+    finally:
+        os.close(fd)
 
 
 @pytest.fixture
@@ -74,16 +58,3 @@ def _call(name: str, *args: object) -> None:
     if getattr(libc, name)(*args):
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
-
-
-def _write_if_allowed(path: Path, text: str) -> bool:
-    try:
-        path.write_text(text)
-    except PermissionError:
-        return False
-    except OSError as error:
-        # A read-only /sys, as in most containers.
-        if error.errno != errno.EROFS:
-            raise
-        return False
-    return True

@@ -1,14 +1,13 @@
-"""This process's own memory as a TrackedWorld."""
+"""The memory of this very process as a TrackedWorld."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from support import libc
-
 import pagewatch
 from pagewatch.trackers.base import Tracker
 from pagewatch.vocab.addresses import PAGE_SIZE
+from support import libc
 
 
 class OwnWorld:
@@ -18,7 +17,6 @@ class OwnWorld:
 
     def __init__(self) -> None:
         self._mapped: list[tuple[int, int]] = []
-        self._process = pagewatch.Process()
         self._process = pagewatch.Process()
 
     def map(self, n_pages: int, *, shared: bool = False, at: int | None = None) -> int:
@@ -47,7 +45,6 @@ class OwnWorld:
         return pagewatch.track(self._process, ranges=ranges, strict=strict)
 
     def close(self) -> None:
-        self._process.close()
         self._process.close()
         for start, length in self._mapped:
             libc.munmap(start, length)

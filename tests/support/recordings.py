@@ -1,7 +1,7 @@
 """Recordings made up for tests: plain values in memory, and the same as files."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ class PlainRecording:
     notes: Sequence[Note] = ()
     complete: bool = True
     ended_reason: str = "the program ended"
+    ended_ns: int = 0
 
     def epochs(self) -> Iterator[EpochRow]:
         return iter(self.all_epochs)
@@ -97,7 +98,7 @@ def write(recording: PlainRecording, path: Path, *, end: bool = True) -> Path:
                 case 1:
                     writer.process_started(at_ns, row.pid, parent_pid=row.parent_pid, name=row.name)
                 case 2:
-                    writer.mappings(at_ns, row, _mapped(recording, row, at_ns))
+                    writer.mappings(row, _mapped(recording, row, at_ns), first_ns=at_ns, last_ns=at_ns)
                 case 3:
                     writer.epoch(row)
                 case 4:
@@ -155,24 +156,24 @@ class Lively:
             if self.n_epochs // 3 <= i < 5 * self.n_epochs // 6:
                 pages = self.heap_page + rng.choice(600, 200, replace=False)
                 self.epochs.append(epoch(i - self.n_epochs // 3, pages, pid=self.worker, ended_ns=at_ns + 900_000))
+        processes = [
+            ProcessRow(self.main, 1, "python3", 0, end_ns, 0, "exited"),
+            ProcessRow(self.worker, self.main, "worker", *self._worker_life(), -9, "was killed by SIGKILL"),
+        ]
+        ends_ns = {row.pid: row.last_ns for row in processes}
         return PlainRecording(
             header=header(command=("python3", "sort.py", "--size", "64M")),
-            processes=[
-                ProcessRow(self.main, 1, "python3", 0, end_ns, 0, "exited"),
-                ProcessRow(
-                    self.worker,
-                    self.main,
-                    "worker",
-                    self.n_epochs // 3 * SECOND_NS // 10,
-                    5 * self.n_epochs // 6 * SECOND_NS // 10 + SECOND_NS // 20,
-                    -9,
-                    "was killed by SIGKILL",
-                ),
-            ],
-            mappings=[*self._mappings(heap)],
+            processes=processes,
+            # A process takes its mappings with it.
+            mappings=[replace(row, last_ns=row.last_ns or ends_ns[row.pid]) for row in self._mappings(heap)],
             all_epochs=self.epochs,
+            ended_ns=end_ns,
             notes=[Note(SECOND_NS, f"process {self.worker} was forked by {self.main}")],
         )
+
+    def _worker_life(self) -> tuple[int, int]:
+        tenth_ns = SECOND_NS // 10
+        return self.n_epochs // 3 * tenth_ns, 5 * self.n_epochs // 6 * tenth_ns + tenth_ns // 2
 
     def _main_pages(self, i: int, heap_pages: int, rng: np.random.Generator) -> np.ndarray:
         size, phase = 16384, i / self.n_epochs
@@ -195,8 +196,8 @@ class Lively:
                 first_ns=i * SECOND_NS // 10,
                 last_ns=gone,
             )
-        born = self.n_epochs // 3 * SECOND_NS // 10
-        yield mapping(self.heap_page, self.heap_page + 1024, "[heap]", pid=self.worker, first_ns=born)
+        born_ns, _ = self._worker_life()
+        yield mapping(self.heap_page, self.heap_page + 1024, "[heap]", pid=self.worker, first_ns=born_ns)
         yield mapping(self.array_page - 8, self.array_page, "", pid=self.main, permissions="rw-s")
         yield mapping(self.array_page, self.array_page + 16384, "", pid=self.main)
         yield mapping(

@@ -98,6 +98,9 @@ class FakeProcesses:
     def ending(self, pid: int) -> Ending | None:
         return self.ended.get(pid)
 
+    def fate(self, pid: int) -> Ending | None:
+        return self.ended.get(pid)
+
     def end(self, pid: int, status: int | None = 0) -> None:
         self.ended[pid] = Ending(status)
 

@@ -21,7 +21,7 @@ COMMANDS = MappingProxyType(
     {
         "doctor": "Tell what this kernel and this user can do, and how to get the rest.",
         "record": "Record which pages of a program are written, and when.",
-        "report": "Show a recording: as text, HTML, PNG or JSON.",
+        "report": "Show the recording in DIRECTORY: which pages were written, where and when.",
         "scan": "Ask the kernel once which pages of a process are in what state.",
     }
 )

@@ -3,13 +3,12 @@
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from pagewatch.linux import thp
 from pagewatch.linux.maps import MapsReader
 from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.linux.pins import pinned_spots
-from pagewatch.linux.proc import available_bytes, parse_fields
+from pagewatch.linux.proc import available_bytes, read_fields
 from pagewatch.vocab.blindspots import BlindSpot
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.query import Query
@@ -72,7 +71,7 @@ class LiveLayout:
     def pins(self) -> Sequence[BlindSpot]:
         """See :meth:`pagewatch.ports.Layout.pins`; looks at descriptors only when the pinned amount changed."""
         try:
-            text = parse_fields(Path(f"/proc/{self._maps.pid}/status").read_text()).get("VmPin", "")
+            text = read_fields(f"/proc/{self._maps.pid}/status").get("VmPin", "")
         except OSError:
             return self._pins
         if text != self._pinned_text:

@@ -64,7 +64,7 @@ class Features:
     uffd_wp_async: Annotated[Support, Question(Group.ABILITY, "memory of this process", probe_uffd_wp_async)]
     launch: Annotated[Support, Question(Group.ABILITY, "programs that pagewatch starts", probe_launch)]
     attach: Annotated[Support, Question(Group.ABILITY, "running processes of this user", probe_attach)]
-    shmem: Annotated[Support, Question(Group.ABILITY, "shared memory: memfd, tmpfs", probe_shmem)]
+    shmem: Annotated[Support, Question(Group.ABILITY, "shared memory (memfd, tmpfs)", probe_shmem)]
     disk_files: Annotated[Support, Question(Group.ABILITY, "mapped files on a disk", probe_disk_files)]
     thp: Annotated[Support, Question(Group.ABILITY, "transparent huge pages", probe_thp)]
     hugetlb: Annotated[Support, Question(Group.ABILITY, "pages of the hugetlb pool", probe_hugetlb)]
@@ -123,7 +123,7 @@ class Features:
         """
         for name in names:
             support = self[name]
-            if not support:
+            if not support.ok:
                 raise FeatureMissing(name, support.reason, support.hint) from support.error
 
 

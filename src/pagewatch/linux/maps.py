@@ -1,5 +1,6 @@
 """/proc/PID/maps and smaps as :class:`~pagewatch.vocab.mapping.Mapping` values."""
 
+import contextlib
 import os
 import re
 from dataclasses import replace
@@ -55,8 +56,10 @@ class MapsReader:
 
         :raises TargetGone: the process exited or replaced its memory by exec.
         """
-        if not os.pread(self._descriptor(), 1, 0):
-            raise TargetGone(self.pid, _GONE)
+        with contextlib.suppress(ProcessLookupError):  # it ended and was waited for; before that, it reads as empty
+            if os.pread(self._descriptor(), 1, 0):
+                return
+        raise TargetGone(self.pid, _GONE)
 
     def _descriptor(self) -> int:
         if self._fd < 0:
@@ -104,11 +107,8 @@ def read_maps(pid: int | None = None) -> list[Mapping]:
 def parse_smaps(text: bytes) -> list[Mapping]:
     """Mappings of the text of /proc/PID/smaps (or maps), with page sizes and flags as far as they are given."""
     heads = list(_LINE.finditer(text))
-    bodies = [
-        text[head.end() : following.start() if following else len(text)]
-        for head, following in zip(heads, [*heads[1:], None], strict=True)
-    ]
-    return [_with_details(_parse_line(head), body) for head, body in zip(heads, bodies, strict=True)]
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    return [_with_details(_parse_line(head), text[head.end() : end]) for head, end in zip(heads, ends, strict=False)]
 
 
 def _parse_line(match: re.Match[bytes]) -> Mapping:

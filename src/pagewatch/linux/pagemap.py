@@ -9,16 +9,18 @@ Some facts about the raw call, and what they mean here
   although they are stored and, with WP_MATCHING, protected already. So the vector is kept zeroed beyond what was
   used; what an aborted call stored can then always be counted, and nothing is lost.
 * Without a vector, WP_MATCHING ignores masks and max_pages at the page-table level. So there always is a vector.
-* A hugetlb page that the range or max_pages cuts is neither output nor protected, the walk goes on behind it and
-  walk_end points at it, so that a resume loop never ends. Here the part in range is reported, stays unprotected
-  and so is written in the next scan, too: over-reported, never lost.
+* A hugetlb page that the range or max_pages cuts is neither output nor protected and the walk goes on behind it.
+  walk_end then points at it, so that a resume loop never ends, unless a limit met later overwrites it: then
+  nothing tells of it any more. So a protecting scan with limits looks first and takes each run of huge pages by
+  itself, and a part that the edge of a call cut is reported, stays unprotected and so is written in the next
+  scan, too: over-reported, never lost.
 * After exec or exit of the target a scan succeeds with no region at all. Whoever owns the target must ask whether
   it lives (:class:`pagewatch.linux.process.Process` does).
 """
 
 import errno
 import os
-from functools import lru_cache
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +34,7 @@ from pagewatch.linux.abi.pagemap import (
     pm_scan_arg,
 )
 from pagewatch.linux.proc import open_proc
+from pagewatch.linux.scan_walk import Walk
 from pagewatch.linux.syscalls import ioctl, is_unknown_call
 from pagewatch.vocab.addresses import PAGE_SIZE, is_page_aligned, page_ceil
 from pagewatch.vocab.categories import Category
@@ -45,6 +48,9 @@ _MAX_CAPACITY = 1 << 19
 _GROWTH = 8
 _LONG_OUTPUT = 2048
 _ARG_BYTES = 96
+# What a call would have protected, had it been whole.
+_CUTTABLE = Category.HUGE | Category.WPALLOWED | Category.WRITTEN
+_UNARMED = Query(Category.WPALLOWED, Category.WPALLOWED)
 
 
 class PagemapScanner:
@@ -82,15 +88,10 @@ class PagemapScanner:
         _check_arguments(start, end, max_pages, max_regions)
         if self._fd < 0:
             raise TrackerClosed("the scanner is closed")
-        arg = self._arg
-        arg.flags = (PM_SCAN_WP_MATCHING if protect else 0) | (PM_SCAN_CHECK_WPASYNC if require_armed else 0)
-        arg.category_inverted = query.inverted
-        arg.category_mask = query.mask
-        arg.category_anyof_mask = query.anyof
-        arg.return_mask = query.returned
-        walk = _Walk(start, page_ceil(end), max_pages, max_regions)
+        flags = (PM_SCAN_WP_MATCHING if protect else 0) | (PM_SCAN_CHECK_WPASYNC if require_armed else 0)
+        walk = Walk(start, page_ceil(end), max_pages, max_regions)
         while not walk.done:
-            self._step(walk, query)
+            self._step(walk, query, flags)
         return walk.result()
 
     def close(self) -> None:
@@ -107,60 +108,92 @@ class PagemapScanner:
     ) -> None:
         self.close()
 
-    def _step(self, walk: "_Walk", query: Query) -> None:
+    def _step(self, walk: Walk, query: Query, flags: int) -> None:
         """One ioctl, its output moved into ``walk``."""
+        start, end = walk.position, walk.end
+        if flags & PM_SCAN_WP_MATCHING and walk.limited:
+            end = self._end_before_huge_pages(walk, query)
         arg = self._arg
-        arg.start, arg.end, arg.max_pages = walk.position, walk.end, walk.pages_left
+        arg.flags, arg.start, arg.end, arg.max_pages = flags, start, end, walk.pages_left
         arg.vec_len = capacity = walk.regions_wanted(len(self._vector))
+        arg.category_inverted, arg.category_mask = query.inverted, query.mask
+        arg.category_anyof_mask, arg.return_mask = query.anyof, query.returned
         try:
             found = ioctl(self._fd, PAGEMAP_SCAN, arg)
         except OSError as error:
             walk.take(self._move_out(int(np.count_nonzero(self._vector["end"]))))
             raise self._translated(error, walk) from error
+        walk_end = int(arg.walk_end)
         output = self._move_out(found)
+        if found == len(self._vector) < _MAX_CAPACITY:
+            self._use_vector(len(self._vector) * _GROWTH)
+        full = found == capacity or walk.fills_pages(output)
+        # A call that filled no limit has walked everything; a stale walk_end lies before what was output.
+        reached = max(walk_end, int(output["end"][-1]) if found else start) if full else end
+        if flags & PM_SCAN_WP_MATCHING and (full or walk_end < end):
+            output = self._with_cut_huge_pages(output, start, reached, query)
         walk.take(output)
-        if found == capacity or (walk.max_pages and not walk.pages_left):
-            walk.stopped_at(int(arg.walk_end))
-            if found == len(self._vector) < _MAX_CAPACITY:
-                self._use_vector(len(self._vector) * _GROWTH)
-        elif arg.walk_end < walk.end and arg.flags & PM_SCAN_WP_MATCHING:
-            self._report_cut_huge_pages(walk, query, output)
-        else:
-            walk.finished()
+        walk.go_on_at(reached)
 
-    def _report_cut_huge_pages(self, walk: "_Walk", query: Query, output: npt.NDArray[np.void]) -> None:
-        """Report, unprotected, the parts of hugetlb pages that the range or max_pages cut, if there are any.
+    def _end_before_huge_pages(self, walk: Walk, query: Query) -> int:
+        """Where a protecting call from ``walk.position`` must end so that no limit cuts a huge page in it.
 
-        The call did all the rest. It filled no limit and still left walk_end behind, so either it skipped such a
-        page, or this is the stale walk_end of a long result.
+        That is before the next run of matching huge pages or, if one begins here, where it or the limit ends.
         """
-        huge = _huge_only(query)
-        edges = (walk.position, walk.end - PAGE_SIZE)
-        if huge is None or not (walk.max_pages or any(self._page_matches(page, huge) for page in edges)):
-            walk.finished()
-            return
-        done = Regions(output).plain()
-        cut = self._get(walk.position, walk.end, huge) - done
-        walk.take_cut(cut)
+        ahead = self._get(
+            walk.position,
+            walk.end,
+            replace(query, returned=query.returned | _CUTTABLE),
+            max_pages=walk.pages_left,
+            max_regions=walk.regions_left,
+        )
+        huge = next((region for region in ahead.regions if region.categories & _CUTTABLE == _CUTTABLE), None)
+        if huge is None:
+            return ahead.walk_end
+        return huge.end if huge.start == walk.position else huge.start
 
-    def _page_matches(self, page: int, query: Query) -> bool:
-        """Whether one page matches. On the way of every long result, so without the ceremony of a scan."""
+    def _with_cut_huge_pages(
+        self, output: npt.NDArray[np.void], start: int, end: int, query: Query
+    ) -> npt.NDArray[np.void]:
+        """Add the parts of hugetlb pages that the edges of a protecting call cut, if there are any.
+
+        The call filled a limit or left walk_end behind; that may mean such a page, or nothing (see the module).
+        """
+        if not (self._is_cuttable(start, query) or self._is_cuttable(end - PAGE_SIZE, query)):
+            return output
+        found = self._get(start, end, replace(query, returned=query.returned | _CUTTABLE)).regions.array
+        huge = found[(found["categories"] & np.uint64(_CUTTABLE)) == _CUTTABLE]
+        huge["categories"] &= np.uint64(query.returned)
+        cut = Regions(huge) - Regions.from_kernel(output)
+        both = np.concatenate([output, cut.array])
+        return merge_touching(both[np.argsort(both["start"])])
+
+    def _is_cuttable(self, page: int, query: Query) -> bool:
+        """Whether a page matches and may be part of a cut huge page.
+
+        On the way of every long result, so without the ceremony of a scan.
+        """
         probe = self._probe
         probe.start, probe.end = page, page + PAGE_SIZE
         probe.category_inverted, probe.category_mask = query.inverted, query.mask
-        probe.category_anyof_mask = query.anyof
-        return ioctl(self._fd, PAGEMAP_SCAN, probe) > 0
+        probe.category_anyof_mask, probe.return_mask = query.anyof, _CUTTABLE
+        return ioctl(self._fd, PAGEMAP_SCAN, probe) > 0 and bool(self._probe_vector["categories"][0] == _CUTTABLE)
 
-    def _get(self, start: int, end: int, query: Query) -> Regions:
-        return PagemapScanner.scan(self, start, end, query).regions
+    def _get(self, start: int, end: int, query: Query, *, max_pages: int = 0, max_regions: int | None = None) -> Scan:
+        return PagemapScanner.scan(self, start, end, query, max_pages=max_pages, max_regions=max_regions)
 
-    def _translated(self, error: OSError, walk: "_Walk") -> Exception:
+    def _translated(self, error: OSError, walk: Walk) -> Exception:
         if is_unknown_call(error):
             return no_pagemap_scan()
         if error.errno == errno.EPERM:
-            return RangeNotArmed(self._get(walk.first, walk.end, _UNARMED), walk.result())
+            return RangeNotArmed(self._get(walk.first, walk.end, _UNARMED).regions, walk.result())
         if error.errno == errno.EFAULT:
             return InvalidArgument(f"{walk.first:#x}-{walk.end:#x} is not a range of user space")
+        if error.errno == errno.EINVAL:
+            # All else that the kernel could object to is right by construction.
+            return FeatureMissing(
+                "pagemap_scan", "this kernel does not know all categories of the query", "soft_dirty: 6.8; guard: 6.16"
+            )
         return error
 
     def _use_vector(self, capacity: int) -> None:
@@ -187,116 +220,12 @@ def no_pagemap_scan() -> FeatureMissing:
     return FeatureMissing("pagemap_scan", "this kernel has no PAGEMAP_SCAN", "Linux 6.7 or newer has it")
 
 
-_UNARMED = Query(Category.WPALLOWED, Category.WPALLOWED)
-
-
-class _Walk:
-    """The progress of one scan over several ioctls."""
-
-    __slots__ = (
-        "_pages",
-        "_parts",
-        "_regions",
-        "done",
-        "end",
-        "first",
-        "max_pages",
-        "max_regions",
-        "position",
-    )
-
-    def __init__(self, start: int, end: int, max_pages: int, max_regions: int | None) -> None:
-        self.first = self.position = start
-        self.end = end
-        self.max_pages = max_pages
-        self.max_regions = max_regions
-        self.done = max_regions == 0 and start < end
-        self._parts: list[npt.NDArray[np.void]] = []
-        self._pages = 0
-        self._regions = 0
-
-    @property
-    def pages_left(self) -> int:
-        """Pages that may still be output; also 0 where there is no limit, as the ioctl has it."""
-        return self.max_pages - self._pages if self.max_pages else 0
-
-    def regions_wanted(self, capacity: int) -> int:
-        """Regions to ask the kernel for, with a vector of that capacity."""
-        return capacity if self.max_regions is None else min(capacity, self.max_regions - self._regions)
-
-    def take(self, output: npt.NDArray[np.void]) -> None:
-        """Add what an ioctl found."""
-        if not len(output):
-            return
-        if self.max_pages:
-            self._pages += int((output["end"] - output["start"]).sum()) // PAGE_SIZE
-        if self.max_regions is not None:
-            self._regions += len(output) - (bool(self._parts) and _touch(self._parts[-1], output))
-        self._parts.append(output)
-
-    def take_cut(self, cut: Regions) -> None:
-        """Add parts of huge pages that were skipped, as far as the limits allow, and go on behind them."""
-        room = self.max_pages - self._pages if self.max_pages else cut.pages
-        addresses = cut.page_addresses()[: max(room, 0)]
-        if self.max_pages and len(addresses) < cut.pages:
-            self.position = int(cut.page_addresses()[len(addresses)])
-            self.done = True
-        else:
-            self.finished()
-        bits = cut.array["categories"][np.searchsorted(cut.array["end"], addresses, side="right")]
-        for value in np.unique(bits):
-            part = Regions.from_pages(addresses[bits == value], Category(int(value)))
-            self.take(part.array.copy())
-
-    def stopped_at(self, walk_end: int) -> None:
-        """A limit of the ioctl was filled: go on there, unless it is the caller's limit."""
-        # A stale walk_end lies before what was output.
-        self.position = max(walk_end, int(self._parts[-1]["end"][-1])) if self._parts else walk_end
-        full = self.max_regions is not None and self._regions >= self.max_regions
-        self.done = self.position >= self.end or full or (self.max_pages > 0 and not self.pages_left)
-
-    def finished(self) -> None:
-        """The whole range was walked."""
-        self.position = self.end
-        self.done = True
-
-    def result(self) -> Scan:
-        """Everything found so far."""
-        if len(self._parts) == 1:
-            regions = Regions.from_kernel(self._parts[0])
-        elif self._parts:
-            parts = np.concatenate(self._parts)
-            parts.sort(order="start")
-            regions = Regions.from_kernel(merge_touching(parts))
-        else:
-            regions = Regions()
-        return Scan(regions=regions, walk_end=self.position, complete=self.position >= self.end)
-
-
-def _touch(before: npt.NDArray[np.void], after: npt.NDArray[np.void]) -> bool:
-    last, first = before[-1], after[0]
-    return bool(last["end"] == first["start"] and last["categories"] == first["categories"])
-
-
-@lru_cache(maxsize=64)
-def _huge_only(query: Query) -> Query | None:
-    """The query narrowed to huge pages; None where it excludes them."""
-    huge = Category.HUGE
-    if huge & query.inverted & query.mask:
-        return None
-    anyof = query.anyof
-    if anyof & huge:
-        # "not huge" is no alternative any more; plain "huge" makes the whole group true.
-        anyof = anyof & ~huge if query.inverted & huge else Category(0)
-        if query.inverted & huge and not anyof:
-            return None
-    return Query(query.inverted & ~huge, query.mask | huge, anyof, query.returned)
-
-
 def _check_arguments(start: int, end: int, max_pages: int, max_regions: int | None) -> None:
     if not is_page_aligned(start):
         raise InvalidArgument(f"start {start:#x} is not a multiple of the page size, {PAGE_SIZE}")
     if not 0 <= start <= end < 1 << 64:
         raise InvalidArgument(f"{start:#x}-{end:#x} is not a range: it must not end before it starts")
+    if page_ceil(end) >> 64:
+        raise InvalidArgument(f"{start:#x}-{end:#x} is not a range of user space")
     if max_pages < 0 or (max_regions is not None and max_regions < 0):
         raise InvalidArgument("max_pages and max_regions cannot be negative")

@@ -2,7 +2,6 @@
 
 import errno
 import os
-from functools import cache
 from pathlib import Path
 
 from pagewatch.vocab.errors import NotPermitted, TargetGone
@@ -11,11 +10,13 @@ PTRACE_HINT = (
     "run as root or as the process's user; a container needs the capability SYS_PTRACE, "
     "and kernel.yama.ptrace_scope must allow it"
 )
+"""What a user can do who is refused ptrace access."""
 _DUMPABLE_HINT = (
     "run as root, or call prctl(PR_SET_DUMPABLE, 1) first; a program that changed its user or gained rights "
     "when it started is not dumpable"
 )
-"""What a user can do who is refused ptrace access."""
+
+_MEMINFO = "/proc/meminfo"
 
 
 def open_proc(pid: int, name: str) -> int:
@@ -31,6 +32,9 @@ def open_proc(pid: int, name: str) -> int:
     except ProcessLookupError:
         raise TargetGone(pid, "has no memory (a kernel thread, or it is exiting)") from None
     except PermissionError:
+        if pid == os.getpid():
+            reason = f"this process is not dumpable, so that its own /proc/self/{name} is closed to it"
+            raise NotPermitted(reason, _DUMPABLE_HINT) from None
         raise NotPermitted(f"/proc/{pid}/{name} may not be read", PTRACE_HINT) from None
 
 
@@ -55,10 +59,19 @@ def read_whole(fd: int) -> bytes:
         offset += len(part)
 
 
+def read_fields(path: str) -> dict[str, str]:
+    """The fields of a file of /proc. A program's own name in them need not be valid UTF-8.
+
+    :raises OSError: there is no such file, or it may not be read.
+    """
+    return parse_fields(Path(path).read_bytes().decode("utf-8", "backslashreplace"))
+
+
 def parse_fields(text: str) -> dict[str, str]:
     """``Name:  value`` lines, as in /proc/PID/status and fdinfo; the first of equal names wins."""
     fields: dict[str, str] = {}
-    for line in text.splitlines():
+    # Not splitlines(): a program chooses its own name, and may put other line separators into it.
+    for line in text.split("\n"):
         name, colon, value = line.partition(":")
         if colon:
             fields.setdefault(name.strip(), value.strip())
@@ -67,16 +80,10 @@ def parse_fields(text: str) -> dict[str, str]:
 
 def under_seccomp_filter() -> bool:
     """Whether a seccomp filter holds this process, as containers and sandboxes have it."""
-    return parse_fields(Path("/proc/self/status").read_text()).get("Seccomp", "0") != "0"
-
-
-@cache
-def meminfo_path() -> Path:
-    """Where the kernel tells how much memory is free."""
-    return Path("/proc/meminfo")
+    return read_fields("/proc/self/status").get("Seccomp", "0") != "0"
 
 
 def available_bytes() -> int:
     """Memory that can be had without swapping, in bytes; 0 if the kernel does not say."""
-    value = parse_fields(meminfo_path().read_text()).get("MemAvailable", "0 kB")
+    value = read_fields(_MEMINFO).get("MemAvailable", "0 kB")
     return int(value.split()[0]) * 1024

@@ -104,14 +104,16 @@ class Process:
         """The bytes at [start, start + n_bytes). Reading does not count as writing.
 
         :raises InvalidArgument: not all of the range is mapped and readable.
+        :raises TargetGone: the process exited or replaced its memory by exec.
         """
         fd = open_proc(self.pid, "mem")
         try:
             data = _read_exactly(fd, start, n_bytes)
         finally:
             os.close(fd)
+        # Asked after reading: the pid may have begun to run another program before it.
+        self._maps.check_alive()
         if len(data) != n_bytes:
-            self._maps.check_alive()
             raise InvalidArgument(f"{start + len(data):#x} is not readable; {len(data)} of {n_bytes} bytes were read")
         return data
 

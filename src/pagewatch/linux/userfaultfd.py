@@ -29,6 +29,7 @@ from pagewatch.linux.abi.userfaultfd import (
 )
 from pagewatch.linux.proc import under_seccomp_filter
 from pagewatch.linux.syscalls import ioctl, syscall
+from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.errors import (
     FeatureMissing,
     NotPermitted,
@@ -86,7 +87,7 @@ class UserfaultFd:
         try:
             ioctl(self._descriptor(), UFFDIO_REGISTER, request)
         except OSError as error:
-            if error.errno in (errno.ENOMEM, errno.ESRCH) and self._address_space_gone(start, end):
+            if error.errno in (errno.ENOMEM, errno.ESRCH) and self._address_space_gone():
                 raise TargetGone(self._pid, "exited, or replaced its memory by exec") from error
             if error.errno in _REFUSALS:
                 raise RangeNotTrackable(start, end, _REFUSALS[error.errno]) from error
@@ -94,21 +95,25 @@ class UserfaultFd:
 
     def protect(self, start: int, end: int) -> None:
         """See :meth:`pagewatch.ports.WriteProtection.protect`; goes in pieces of 256 MiB."""
-        fd = self._descriptor()
-        for position in range(start, end, _PIECE_BYTES):
-            piece = uffdio_range(position, min(_PIECE_BYTES, end - position))
-            try:
-                ioctl(
-                    fd,
-                    UFFDIO_WRITEPROTECT,
-                    uffdio_writeprotect(range=piece, mode=UFFDIO_WRITEPROTECT_MODE_WP),
-                )
-            except OSError as error:
-                if error.errno == errno.ENOENT:
-                    raise RangeNotArmed(Regions([(position, end)])) from error
-                if error.errno == errno.ESRCH:
-                    raise TargetGone(self._pid, "exited, or replaced its memory by exec") from error
+        try:
+            for position in range(start, end, _PIECE_BYTES):
+                self._protect_piece(position, min(position + _PIECE_BYTES, end))
+        except OSError as error:
+            if error.errno != errno.EINVAL or end - start <= _PIECE_BYTES:
                 raise
+            # A piece ended inside a hugetlb page of 1 GiB. There are few of those: all at once is quick.
+            self._protect_piece(start, end)
+
+    def _protect_piece(self, start: int, end: int) -> None:
+        request = uffdio_writeprotect(range=uffdio_range(start, end - start), mode=UFFDIO_WRITEPROTECT_MODE_WP)
+        try:
+            ioctl(self._descriptor(), UFFDIO_WRITEPROTECT, request)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise RangeNotArmed(Regions([(start, end)])) from error
+            if error.errno == errno.ESRCH:
+                raise TargetGone(self._pid, "exited, or replaced its memory by exec") from error
+            raise
 
     def unregister(self, start: int, end: int) -> None:
         """See :meth:`pagewatch.ports.WriteProtection.unregister`."""
@@ -145,14 +150,11 @@ class UserfaultFd:
             raise TrackerClosed("the userfaultfd is closed")
         return self._fd
 
-    def _address_space_gone(self, start: int, end: int) -> bool:
-        """Ask with a request that a living address space answers by ENOENT or success, never by ESRCH."""
+    def _address_space_gone(self) -> bool:
+        """Ask for something harmless: the second page is never ours, which a living address space says by ENOENT."""
+        request = uffdio_writeprotect(range=uffdio_range(PAGE_SIZE, PAGE_SIZE), mode=UFFDIO_WRITEPROTECT_MODE_WP)
         try:
-            ioctl(
-                self._fd,
-                UFFDIO_WRITEPROTECT,
-                uffdio_writeprotect(range=uffdio_range(start, end - start), mode=1),
-            )
+            ioctl(self._fd, UFFDIO_WRITEPROTECT, request)
         except OSError as error:
             return error.errno == errno.ESRCH
         return False

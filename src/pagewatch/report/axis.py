@@ -87,7 +87,7 @@ def _row_edges(sizes: I64, limit: int) -> I64:
     """Row bounds as ranks among the pages of all blocks, given the blocks' sizes in pages."""
     if not len(sizes):
         return np.zeros(1, np.int64)
-    group = _groups(np.sqrt(sizes), max(limit // 2, 1))
+    group = _groups(np.sqrt(sizes), max(limit // 4, 1))
     firsts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
     pages = np.add.reduceat(sizes, firsts)
     weights = np.sqrt(pages)

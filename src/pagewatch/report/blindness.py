@@ -1,5 +1,6 @@
 """What the numbers of a recording cannot contain."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,11 +30,13 @@ class Blindness:
     def __init__(self, page_size: int) -> None:
         self._page_size = page_size
         self._concerns: dict[tuple[int, BlindReason], _Concern] = {}
+        self._epochs: Counter[int] = Counter()
         self._before: dict[int, tuple[BlindSpot, ...]] = {}
 
     def add(self, epoch: EpochRow) -> None:
         """Count one epoch."""
         spots = epoch.blind_spots
+        self._epochs[epoch.pid] += 1
         for reason in {spot.reason for spot in spots}:
             self._concerns.setdefault((epoch.pid, reason), _Concern()).epochs += 1
         # Most blind spots last: the same tuple comes with every epoch and says nothing new.
@@ -55,6 +58,7 @@ class Blindness:
                 reason=reason,
                 pages=concern.pages.merged().pages,
                 epochs=concern.epochs,
+                of_epochs=self._epochs[pid],
                 details=tuple(concern.details),
             )
             for (pid, reason), concern in self._concerns.items()

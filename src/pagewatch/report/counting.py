@@ -1,12 +1,11 @@
 """Two passes over the epochs of a recording: first which pages are ever written and when, then how often.
 
-The first pass fixes the axes, the second counts. Neither keeps epochs: memory is some 20 bytes per
-page that was ever written (0.5 % of it), whatever the recording's length.
+The first pass fixes the axes, the second counts. Neither keeps epochs, and both count by runs of pages:
+memory grows with the distinct ends of runs, not with the length of the recording or of its runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 
@@ -14,48 +13,11 @@ from pagewatch.report.areas import Areas
 from pagewatch.report.axis import Axis, compact_axis
 from pagewatch.report.blindness import Blindness
 from pagewatch.report.intervals import I64, Intervals, Union
+from pagewatch.report.recording import Recording
 from pagewatch.report.rewrites import Rewrites
 from pagewatch.report.timeline import Columns, columns_of, rounds_of
 from pagewatch.report.values import Timeline
-from pagewatch.trace.rows import EpochRow, Header, MappingRow, Note, ProcessRow
-
-
-class Recording(Protocol):
-    """What a report needs of a recording; :class:`pagewatch.trace.Trace` is one."""
-
-    @property
-    def header(self) -> Header:
-        """How it was made."""
-        ...
-
-    @property
-    def complete(self) -> bool:
-        """Whether it was ended in order."""
-        ...
-
-    @property
-    def ended_reason(self) -> str:
-        """Why it ended."""
-        ...
-
-    @property
-    def processes(self) -> Sequence[ProcessRow]:
-        """All processes."""
-        ...
-
-    @property
-    def mappings(self) -> Sequence[MappingRow]:
-        """All mappings with their life times."""
-        ...
-
-    @property
-    def notes(self) -> Sequence[Note]:
-        """What else happened."""
-        ...
-
-    def epochs(self) -> Iterator[EpochRow]:
-        """All epochs, in the order of their ends; can be asked for again."""
-        ...
+from pagewatch.trace.rows import EpochRow
 
 
 class Survey:
@@ -86,7 +48,7 @@ class Survey:
         self.ends_ns = np.array(ends_ns, np.int64)
         first_of_round = np.flatnonzero(np.diff(self.rounds, prepend=-1))
         self.round_pages: I64 = np.add.reduceat(np.array(pages, np.int64), first_of_round) if pages else self.rounds
-        self.duration_ns = max([0, *ends_ns, *(row.last_ns for row in self.processes)])
+        self.duration_ns = recording.ended_ns
 
     def epochs(self) -> Iterator[EpochRow]:
         """The epochs that are reported on."""
@@ -112,7 +74,7 @@ class Count:
         self._edges = survey.areas.edges()
         self.axis: Axis = compact_axis(survey.written, self._edges, limit=rows)
         self.columns: Columns = columns_of(survey.rounds, survey.ends_ns, limit=columns)
-        self.rewrites = Rewrites(survey.written)
+        self.rewrites = Rewrites()
         self.unique_pages: I64 = survey.written.per_bin(self._edges)
         n_areas = len(survey.areas.areas)
         self.page_writes = np.zeros(n_areas, np.int64)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pagewatch.report.counting import Count, Recording, Survey
+from pagewatch.report.counting import Count, Survey
+from pagewatch.report.recording import Recording
 from pagewatch.report.values import Figures, Heatmap, HotRange, MappingFigure, ProcessFigure, Totals
 from pagewatch.vocab.errors import InvalidArgument
 
@@ -121,11 +122,18 @@ def _mapping(index: int, survey: Survey, count: Count, names: dict[int, str]) ->
 
 def _hottest(survey: Survey, count: Count, order: list[int]) -> tuple[HotRange, ...]:
     rank = {area: position for position, area in enumerate(order)}
+    epochs_of = Counter(survey.pids)
     ranges = count.rewrites.hottest(_N_HOTTEST)
     holders = survey.areas.holding([start for start, _, _ in ranges])
     return tuple(
-        HotRange(rank[i], survey.areas.address(i, start), survey.areas.address(i, end), epochs)
-        for i, (start, end, epochs) in zip(holders, ranges, strict=True)
+        HotRange(
+            mapping=rank[index],
+            start=survey.areas.address(index, start),
+            end=survey.areas.address(index, end),
+            epochs=epochs,
+            of_epochs=epochs_of[survey.areas.areas[index].pid],
+        )
+        for index, (start, end, epochs) in zip(holders, ranges, strict=True)
     )
 
 

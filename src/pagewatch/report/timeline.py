@@ -48,5 +48,6 @@ def columns_of(rounds: I64, ended_ns: I64, *, limit: int) -> Columns:
     column_of_round = np.arange(n_rounds) * n_columns // n_rounds
     of_epoch = column_of_round[rounds]
     first = np.flatnonzero(np.append(True, of_epoch[1:] != of_epoch[:-1]))
-    ends = np.maximum.accumulate(np.maximum.reduceat(ended_ns, first))
+    # A recording may be wrong about its times, but a column needs a width to be drawn.
+    ends = np.maximum(np.maximum.accumulate(np.maximum.reduceat(ended_ns, first)), 1)
     return Columns(np.append(0, ends), np.bincount(column_of_round, minlength=n_columns), of_epoch)

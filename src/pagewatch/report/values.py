@@ -7,6 +7,7 @@ the recording began. Names and details are text of the target's choosing: escape
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +120,8 @@ class HotRange:
     end: int
     epochs: int
     """In how many epochs each of them was written."""
+    of_epochs: int
+    """Epochs of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,14 @@ class Heatmap:
         ends = [*firsts[1:], len(self.row_mapping)]
         return [(int(self.row_mapping[a]), a, b) for a, b in zip(firsts, ends, strict=True)]
 
+    def borders(self) -> list[int]:
+        """Rows above which a line may part two mappings: both are tall enough not to drown in lines."""
+        bands = self.bands()
+        least = len(self.row_mapping) // 80
+        return [
+            first for (_, above, _), (_, first, end) in pairwise(bands) if first - above > least and end - first > least
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlindFigure:
@@ -204,7 +215,9 @@ class BlindFigure:
     pages: int
     """Pages concerned at some time."""
     epochs: int
-    """Epochs concerned, of those of this process."""
+    """Epochs concerned."""
+    of_epochs: int
+    """Epochs of the process."""
     details: tuple[str, ...]
     """What was noted beyond the reason, at most five, such as names of mappings."""
 

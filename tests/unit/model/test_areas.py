@@ -88,7 +88,7 @@ def test_registered_areas_merge_only_with_their_own_kind() -> None:
     ],
 )
 def test_errors(call, number: int) -> None:
-    with pytest.raises(OSError, match="Invalid argument|Cannot allocate memory") as caught:
+    with pytest.raises(OSError, match=r"Invalid argument|Cannot allocate memory") as caught:
         call(Kernel().spawn())
     assert caught.value.errno == number
 

@@ -1,5 +1,7 @@
 """The walker: what it finds is what was mapped, on every format."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,8 +38,8 @@ def test_spans_cut_a_range_without_gap_or_overlap(first: int, n_pages: int) -> N
     pieces = list(spans(process.mm, start, end))
     assert pieces[0].start == start
     assert pieces[-1].end == end
-    assert all(a.end == b.start for a, b in zip(pieces, pieces[1:], strict=False))
-    assert [piece.hole for piece in pieces][0] is False
+    assert all(a.end == b.start for a, b in pairwise(pieces))
+    assert not pieces[0].hole
 
 
 def test_a_table_is_made_once() -> None:

@@ -35,7 +35,7 @@ def probe_thp() -> Support:
         memory.advise(mmap.MADV_HUGEPAGE)
         memory.store(0)
         if not _all_present(memory):
-            return Support.no(f"the kernel gave no huge page ({_THP_SWITCH}: {_thp_switch()})", _thp_hint())
+            return Support.no(f"the kernel gave none ({_THP_SWITCH}: {_thp_switch()})", _thp_hint())
         return tracks_writes(memory)
 
 
@@ -77,7 +77,9 @@ def probe_disk_files() -> Support:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-    return Support.no("not known: no directory for temporary files is on a disk with room", "set TMPDIR to one")
+    return Support.no(
+        "no directory for temporary files is on a disk with room, so it could not be tried", "set TMPDIR to one"
+    )
 
 
 def probe_hugetlb() -> Support:
@@ -98,7 +100,7 @@ def probe_hugetlb() -> Support:
         if error.errno not in _NO_HUGETLB_PAGE:
             raise
         return Support.no(
-            "not known: no page of the pool is free for this process",
+            "no page of the pool is free for this process, so it could not be tried",
             "sysctl vm.nr_hugepages=N gives some, at the cost of other memory",
         )
 

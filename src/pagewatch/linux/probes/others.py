@@ -14,6 +14,7 @@ from pagewatch.linux.probes.target import Target, command, ending, started
 from pagewatch.linux.process import Process
 from pagewatch.linux.remote.launch import launch
 from pagewatch.vocab.addresses import PAGE_SIZE
+from pagewatch.vocab.errors import CannotAttach, NotPermitted
 
 _CLEAR_SOFT_DIRTY = "4\n"
 _SOFT_DIRTY_HINT = "a kernel with CONFIG_MEM_SOFT_DIRTY=y; arm64 has none. Tracking by userfaultfd needs none"
@@ -23,13 +24,19 @@ def probe_attach() -> Support:
     """Whether writes of a running process are tracked that this user owns and that nobody prepared for it."""
     # The process that does the attaching is the target's sibling, not its parent: a policy that allows tracing
     # only downwards shows.
-    with started() as target, Process(target.pid) as process, process.attach():
-        return _tracks(process, target)
+    try:
+        with started() as target, Process(target.pid) as process, process.attach():
+            return _tracks(process, target)
+    except (CannotAttach, NotPermitted) as error:
+        return _refused(error)
 
 
 def probe_launch() -> Support:
     """Whether writes of a program are tracked from its first instruction on."""
-    launched = launch(command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        launched = launch(command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    except (CannotAttach, NotPermitted) as error:
+        return _refused(error)
     with ending(launched.process), launched, Process(launched.pid) as process, process.adopt(launched.attachment):
         launched.release()
         return _tracks(process, Target(launched.process))
@@ -59,6 +66,12 @@ def _tracks(process: Process, target: Target) -> Support:
     protection.register(target.start, target.end)
     protection.protect(target.start, target.end)
     return finds_stores(target, process)
+
+
+def _refused(error: CannotAttach | NotPermitted) -> Support:
+    if isinstance(error, NotPermitted):
+        return Support.no("this user may trace no processes, not even a child of its own", error.hint)
+    return Support.no(f"tried on a child process: {error.reason}", error.hint)
 
 
 def _soft_dirty_pages(target: Target) -> list[int]:

@@ -13,6 +13,8 @@ from pagewatch.linux.remote.tracee import ThreadExited, Tracee
 from pagewatch.vocab.errors import CannotAttach, NotPermitted, TargetGone
 
 _LEAST_PATIENCE_NS = 1_000_000
+_TRIES = 5
+_PAUSE_S = 0.001
 
 
 class Patient:
@@ -31,13 +33,12 @@ class Patient:
         self.pidfd = pidfd
         self.watch = Stopwatch()
         """Runs since the thread was asked to stop."""
+        self.is_entering_call = False
+        """Stopped at the entry of a system call rather than on the way to user mode."""
         options = PtraceOption.PTRACE_O_TRACESYSGOOD
         if at_exec:
             options |= PtraceOption.PTRACE_O_TRACEEXEC
-        try:
-            self.thread, self.is_seccomp_suspended = _seize(tid, options)
-        except PermissionError:
-            raise _why_not(pid, tid) from None
+        self.thread, self.is_seccomp_suspended = _seize(pid, tid, options)
         # Alive now, so it was alive when its number was seized: nobody else can have had that number.
         if has_exited(pidfd):
             raise TargetGone(pid)
@@ -60,12 +61,25 @@ class Patient:
             self.thread.detach()
             raise CannotAttach(self.pid, *obstacle)
 
+    def release(self) -> None:
+        """Let the stopped thread run on.
+
+        A thread at the entry of a system call is resumed, and let go for good by the exit of this process:
+        PTRACE_DETACH pretends that there was a signal (``ptrace_signal_wake_up``), and then calls such as
+        epoll_wait would return EINTR.
+        """
+        self.thread.resume(PtraceRequest.PTRACE_CONT if self.is_entering_call else PtraceRequest.PTRACE_DETACH)
+
     def _obstacle(self) -> tuple[str, str] | None:
         if len(self.thread.registers()) != architecture().registers_bytes:
             return "it runs 32-bit code", "only 64-bit programs can be attached to"
         # A forbidden call may kill the process, so what a filter would say is never found out by trying.
         if not self.is_seccomp_suspended and read_status(self.pid, self.thread.tid).get("Seccomp", "0") != "0":
-            return "it runs under a seccomp filter", "suspending the filter needs the capability SYS_ADMIN: run as root"
+            return (
+                "it runs under a seccomp filter",
+                "suspending the filter needs the capability SYS_ADMIN and a tracer without one: "
+                "run as root, outside of the container or sandbox",
+            )
         dispatch = ptrace_sud_config()
         known = self.thread.configuration(PtraceRequest.PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, dispatch)
         if known and dispatch.mode >= SUD_ON:
@@ -103,7 +117,21 @@ def stop_one_thread(pid: int, pidfd: int, timeout_ns: int) -> Patient:
             raise _nobody_stopped(pid, live_threads(pid), timeout_ns)
 
 
-def _seize(tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
+def _seize(pid: int, tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
+    """The thread, and whether its seccomp filters are suspended."""
+    for _ in range(_TRIES):
+        try:
+            return _seize_once(tid, options)
+        except PermissionError:
+            refusal = _why_not(pid, tid)
+        if not isinstance(refusal, NotPermitted):
+            break
+        # A thread that was just exiting is refused the same way, and its number may have passed on by exec.
+        time.sleep(_PAUSE_S)
+    raise refusal
+
+
+def _seize_once(tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
     try:
         return Tracee(tid, options | PtraceOption.PTRACE_O_SUSPEND_SECCOMP), True
     except OSError as error:

@@ -17,7 +17,7 @@ def find_call_site(pid: int, tid: int, arch: Architecture) -> int | None:
     directory = Path(f"/proc/{pid}/task/{tid}")
     memory = os.open(directory / "mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for start, end in executable_ranges((directory / "maps").read_text()):
+        for start, end in executable_ranges((directory / "maps").read_bytes().decode("utf-8", "backslashreplace")):
             address = search(lambda at, n_bytes: os.pread(memory, n_bytes, at), start, end, arch)
             if address is not None:
                 return address
@@ -30,7 +30,8 @@ def executable_ranges(maps: str) -> Iterator[tuple[int, int]]:
     """Ranges [start, end) of /proc/PID/maps that can be read and run: the kernel's own vdso first."""
     vdso: list[tuple[int, int]] = []
     others: list[tuple[int, int]] = []
-    for line in maps.splitlines():
+    # Not splitlines(): a file's name may hold other line separators.
+    for line in filter(None, maps.split("\n")):
         span, permissions, *rest = line.split(maxsplit=5)
         if permissions[0] != "r" or permissions[2] != "x":
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pagewatch.linux.remote.protocol import MAX_BYTES, RELEASE, Answer, Request, pack, unpack_answer
+from pagewatch.linux.remote.protocol import RELEASE, Answer, Request, pack, receive, unpack_answer
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing
 
 _BOOT = (
@@ -57,7 +57,7 @@ class Surgeon:
         self._socket.settimeout(2 * request.timeout_ns / 1e9 + _GRACE_S)
         try:
             socket.send_fds(self._socket, [pack(request)], descriptors)
-            data, received, _, _ = socket.recv_fds(self._socket, MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            data, received = receive(self._socket, max_descriptors=1)
         except TimeoutError:
             raise CannotAttach(request.pid, "the operation is not finished", "its thread may be frozen") from None
         except OSError:

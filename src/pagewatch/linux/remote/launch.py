@@ -92,17 +92,17 @@ def launch(
     :raises NotPermitted: tracing is forbidden even to a parent.
     :raises InvalidArgument: no command.
     """
-    environment = dict(os.environ) if env is None else dict(env)
-    if not argv or any("\0" in part for part in (*argv, *environment, *environment.values())):
-        raise InvalidArgument("a command is at least one word, and holds no zero bytes")
-    _check_rights(argv[0], environment)
+    words = (*argv, *(env or {}), *(env or {}).values())
+    if not argv or any("\0" in word for word in words):
+        raise InvalidArgument("a command is at least one word, and no word holds a zero byte")
+    _check_rights(argv[0], os.environ if env is None else env)
     surgeon = Surgeon()
     try:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 process = _start_shim(argv, theirs, surgeon, cwd, (stdin, stdout, stderr))
-            attachment = _attach_at_exec(process, argv[0], environment, ours, surgeon)
+            attachment = _attach_at_exec(process, argv[0], _packed(env), ours, surgeon)
     except BaseException:
         surgeon.close()
         raise
@@ -136,22 +136,24 @@ def _start_shim(
             stderr=stderr,
         )
     except OSError as error:
+        if error.filename is None:
+            # Not about the program or its directory: out of descriptors or processes.
+            raise
         raise CannotLaunch(argv[0], f"{error.strerror}: {error.filename}") from None
 
 
 def _attach_at_exec(
     process: subprocess.Popen[bytes],
     command: str,
-    environment: Mapping[str, str],
+    environment: bytes,
     gate: socket.socket,
     surgeon: Surgeon,
 ) -> Attachment:
     """Let the shim load the program; on any failure it is ended and collected."""
-    entries = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in environment.items())
     try:
         identity = Identity(process.pid)
         try:
-            gate.sendall(len(entries).to_bytes(8, "little") + entries)
+            gate.sendall(environment)
             request = Request(process.pid, _TIMEOUT_NS, at_exec=True)
             answer, uffd = surgeon.ask(request, [identity.pidfd, gate.fileno()])
         except BaseException:
@@ -166,6 +168,14 @@ def _attach_at_exec(
             raise CannotLaunch(command, os.strerror(said)) from None
         raise
     return Attachment(identity, uffd, answer)
+
+
+def _packed(env: Mapping[str, str] | None) -> bytes:
+    """An environment as the shim reads it."""
+    if env is None:
+        return (-1).to_bytes(8, "little", signed=True)
+    block = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in env.items())
+    return len(block).to_bytes(8, "little", signed=True) + block
 
 
 def _errno_from(gate: socket.socket) -> int:

@@ -1,6 +1,8 @@
 """What passes between a tracker and its surgeon: one JSON request, one JSON answer, each a single datagram."""
 
+import array
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,6 +53,20 @@ def pack_failure(error: PagewatchError) -> bytes:
     """An error as bytes; one of the four kinds that attaching raises."""
     values = {name: getattr(error, name) for name in _ATTRIBUTES[type(error)]}
     return json.dumps({"error": type(error).__name__, "values": values}).encode()
+
+
+def receive(end: socket.socket, max_descriptors: int) -> tuple[bytes, list[int]]:
+    """The next datagram and the descriptors that came with it, which the caller closes; empty at the end.
+
+    ``socket.recv_fds`` ignores its flags (CPython 3.11), so it cannot make descriptors close-on-exec at once.
+    """
+    descriptors = array.array("i")
+    room = socket.CMSG_SPACE(max_descriptors * descriptors.itemsize)
+    data, ancillary, _, _ = end.recvmsg(MAX_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(payload[: len(payload) - len(payload) % descriptors.itemsize])
+    return data, list(descriptors)
 
 
 def unpack_request(data: bytes) -> Request:

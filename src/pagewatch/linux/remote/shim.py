@@ -2,7 +2,8 @@
 
 It waits until it is traced, then loads the program, which finds everything as if it had been started directly. It
 imports nothing of this library. Over its gate come the environment (its length in eight bytes, then NAME=VALUE
-entries, each ended by a zero byte) and the word to go on; back goes the errno if the program cannot be loaded.
+entries, each ended by a zero byte; a length of -1 stands for the one it was started with) and the word to go on;
+back goes the errno if the program cannot be loaded.
 """
 
 import os
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 _PR_SET_PTRACER = 0x59616D61
+_OWN_ENVIRONMENT = Path("/proc/self/environ")
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
@@ -20,10 +22,12 @@ def main(gate: int, surgeon: int, command: list[str]) -> None:
     _restore_signals()
     _admit(surgeon)
     with open(gate, "rb", closefd=False) as stream:
-        entries = stream.read(int.from_bytes(stream.read(8), "little")).split(b"\0")[:-1]
+        n_bytes = int.from_bytes(stream.read(8), "little", signed=True)
+        # os.environ is not what this process was started with: in the C locale the interpreter sets LC_CTYPE.
+        block = _OWN_ENVIRONMENT.read_bytes() if n_bytes < 0 else stream.read(n_bytes)
         if stream.read(2) != b"go":
             os._exit(127)
-    environment = dict(entry.split(b"=", 1) for entry in entries)
+    environment = dict(entry.split(b"=", 1) for entry in block.split(b"\0") if b"=" in entry)
     try:
         os.execvpe(command[0], command, environment)  # noqa: S606 - the point of all this
     except OSError as error:

@@ -4,6 +4,7 @@ It owns its session and ignores the signals that end a tracker, so that an opera
 If nobody is left to take the answer, the descriptor is closed, and the target runs on as if nothing had happened.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -15,13 +16,14 @@ from pagewatch.linux.remote.admission import Patient, stop_one_thread
 from pagewatch.linux.remote.callsite import find_call_site
 from pagewatch.linux.remote.inject import architecture
 from pagewatch.linux.remote.procstat import live_threads
-from pagewatch.linux.remote.protocol import GO, MAX_BYTES, Answer, Request, pack, pack_failure, unpack_request
+from pagewatch.linux.remote.protocol import GO, MAX_BYTES, Answer, Request, pack, pack_failure, receive, unpack_request
 from pagewatch.linux.remote.surgery import take_userfaultfd
 from pagewatch.linux.remote.tracee import ThreadExited
 from pagewatch.vocab.errors import CannotAttach, PagewatchError, TargetGone
 
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 _MAX_DESCRIPTORS = 2
+_PRIORITY = -20
 
 
 def main(descriptor: int) -> None:
@@ -32,8 +34,11 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     gc.disable()
+    # A target is stopped while this process waits for a processor.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     with socket.socket(fileno=descriptor) as tracker:
-        data, descriptors, _, _ = socket.recv_fds(tracker, MAX_BYTES, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors = receive(tracker, _MAX_DESCRIPTORS)
         if not data:
             return
         request = unpack_request(data)
@@ -99,7 +104,7 @@ def _call_site_seen(pid: int) -> int | None:
 
 def _let_go(patient: Patient) -> None:
     try:
-        patient.thread.detach()
+        patient.release()
     except ThreadExited:
         # Killed while it was stopped; its parent learns of that as soon as this process has exited.
         return

@@ -24,7 +24,7 @@ from pagewatch.linux.remote.admission import Patient
 from pagewatch.linux.remote.callsite import find_call_site
 from pagewatch.linux.remote.inject import architecture
 from pagewatch.linux.remote.inject.base import Interrupted
-from pagewatch.linux.remote.tracee import Tracee
+from pagewatch.linux.remote.tracee import ThreadExited, Tracee
 from pagewatch.linux.syscalls import syscall, syscall_number
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing, NotPermitted, PagewatchError
 
@@ -58,7 +58,9 @@ def take_userfaultfd(patient: Patient, site: int | None, deadline_ns: int) -> in
         descriptor = _fetched(patient, number)
         patient.watch.mark("fetch")
         if descriptor is not None:
-            _call(thread, arch.calling(idle, site, syscall_number("close"), number), None)
+            thread.set_registers(arch.calling(idle, site, syscall_number("close"), number))
+            # To its entry only: it runs on the way to the stop in which everything is put back.
+            thread.run_to_syscall(None)
             patient.watch.mark("close")
     patient.watch.mark("restore")
     if descriptor is None:
@@ -75,7 +77,10 @@ def _confirmed(patient: Patient, site: int | None) -> int:
                 return site
         except OSError:
             pass
-    site = find_call_site(patient.pid, patient.thread.tid, architecture())
+    try:
+        site = find_call_site(patient.pid, patient.thread.tid, architecture())
+    except (FileNotFoundError, ProcessLookupError):
+        raise ThreadExited from None
     if site is None:
         patient.thread.detach()
         raise CannotAttach(patient.pid, "no system call instruction was found in its memory")
@@ -98,11 +103,12 @@ def _borrowed(patient: Patient, deadline_ns: int) -> Iterator[bytes]:
     except TimeoutError:
         raise CannotAttach(patient.pid, "its stopped thread does not run", "it may be frozen; try later") from None
     finally:
-        _restore(thread, state, mask)
+        _restore(patient, state, mask)
 
 
-def _restore(thread: Tracee, state: Interrupted, mask: int) -> None:
+def _restore(patient: Patient, state: Interrupted, mask: int) -> None:
     """Stop the thread once more, wherever it is, and set it to go on where it was; has no deadline."""
+    thread = patient.thread
     stop = thread.trap(None)
     for kind, data in state.extra:
         thread.set_regset(kind, data)
@@ -111,6 +117,7 @@ def _restore(thread: Tracee, state: Interrupted, mask: int) -> None:
         thread.set_registers(state.reentry)
         if thread.run_to_syscall(time.monotonic_ns() + _REENTRY_NS) is not None:
             thread.set_signal_mask(mask)
+            patient.is_entering_call = True
             return
         thread.trap(None)
     thread.set_registers(state.registers)
@@ -162,6 +169,8 @@ def _fetched(patient: Patient, number: int) -> int | None:
                 raise
     try:
         descriptor = syscall("pidfd_getfd", pidfd, number, 0)
+    except ProcessLookupError:
+        raise ThreadExited from None
     except OSError as error:
         if error.errno != errno.EBADF:
             raise

@@ -1,0 +1,46 @@
+# Every target does all its own set-up; the first one to run makes the virtual environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak docs system-packages clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(INSTALLED): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group lint --group docs
+	@touch $@
+
+system-packages: ## what some tests run: redis, sqlite3, Chromium, a C compiler (Debian, as root; else says what is missing)
+	@scripts/system-packages
+
+demo: $(INSTALLED) ## record a real, unmodified program and show where its memory was written
+	@$(BIN)/python scripts/demo.py
+
+test: $(INSTALLED) system-packages ## the whole test suite
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED) ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## measure against floors in C, in the same run; figures in build/bench.json
+	$(BIN)/python bench/run.py
+
+soak: $(INSTALLED) ## writers against collects for minutes: SECONDS_=180
+	$(BIN)/python soak/soak.py --seconds $(or $(SECONDS_),180)
+
+docs: $(INSTALLED) ## the documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+clean: ## remove what the targets made
+	rm -rf build $(VENV)

@@ -1,0 +1,109 @@
+"""``pagewatch report``: show a recording."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pagewatch.report import wording
+from pagewatch.report.figures import compute
+from pagewatch.report.recording import Recording, Watched
+from pagewatch.trace import Trace
+
+if TYPE_CHECKING:
+    from pagewatch.report.values import Figures
+
+_FINE_GRID = (400, 600)
+"""Rows and columns of a heatmap whose cells may be as small as pixels."""
+_COARSE_GRID = (100, 240)
+
+_OUTPUT = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("report")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--text", "as_text", is_flag=True, help="Print a summary with a heatmap (the default).")
+@click.option("--html", type=_OUTPUT, help="Write one self-contained HTML file.")
+@click.option("--png", type=_OUTPUT, help="Write a picture of the heatmap.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--pid", type=click.IntRange(min=1), help="Only this process of the recording.")
+@click.option("--width", type=click.IntRange(40, 1000), help="Letters a line of text.  [default: the terminal's]")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+def command(
+    *,
+    directory: Path,
+    as_text: bool,
+    html: Path | None,
+    png: Path | None,
+    as_json: bool,
+    pid: int | None,
+    width: int | None,
+    force: bool,
+) -> None:
+    """Show the recording in DIRECTORY: which pages were written, where and when."""
+    if as_text and as_json:
+        raise click.UsageError("--text and --json both go to the standard output; give one of them")
+    for path in (html, png):
+        if path and not force and path.exists():
+            raise click.ClickException(f"{path}: exists; overwrite it with --force or give another name")
+    trace = Trace.open(directory)
+
+    @cache
+    def figures(rows: int, columns: int) -> "Figures":
+        with _progress(trace) as watched:
+            return compute(watched, rows=rows, columns=columns, pid=pid)
+
+    if html:
+        from pagewatch.report.html import render as render_html  # noqa: PLC0415 - needs an extra
+
+        _write(html, render_html(figures(*_FINE_GRID)).encode(), force=force)
+    if png:
+        from pagewatch.report.png import render as render_png  # noqa: PLC0415 - needs an extra
+
+        _write(png, render_png(figures(*_FINE_GRID)), force=force)
+    if as_json:
+        from pagewatch.report.as_json import render as render_json  # noqa: PLC0415 - imported when used
+
+        click.echo(render_json(figures(*_COARSE_GRID)))
+    elif as_text or not (html or png):
+        from rich.console import Console  # noqa: PLC0415 - as above
+
+        from pagewatch.report.text import grid_size  # noqa: PLC0415 - as above
+        from pagewatch.report.text import render as render_text  # noqa: PLC0415 - as above
+
+        console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+        render_text(figures(*grid_size(console)), console)
+    if not trace.complete:
+        click.echo(f"pagewatch: {wording.missing(trace.ended_reason, trace.ended_ns)}", err=True)
+
+
+@contextmanager
+def _progress(trace: Trace) -> Iterator[Recording]:
+    """The recording, showing on a terminal how far its epochs are read."""
+    if not sys.stderr.isatty():
+        yield trace
+        return
+    from rich.console import Console  # noqa: PLC0415 - only at a terminal
+    from rich.progress import Progress  # noqa: PLC0415 - as above
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        # The epochs are read twice.
+        task = progress.add_task("reading epochs", total=2 * trace.epoch_count)
+        yield Watched(trace, lambda: progress.advance(task))
+
+
+def _write(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a whole file or none."""
+    with path.open("wb" if force else "xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            with suppress(OSError):
+                path.unlink()
+            raise click.ClickException(f"{path}: cannot be written ({error.strerror})") from None
+    click.echo(f"pagewatch: wrote {path} ({wording.size(len(data))})", err=True)

@@ -1,0 +1,126 @@
+"""The tracker's own logic, on the fake of the ports. The contract itself is in tests/conformance."""
+
+import pytest
+
+from pagewatch.testing.epoch_contract import spots_of, written_pages
+from pagewatch.vocab.blindspots import BlindReason, BlindSpot
+from pagewatch.vocab.errors import RangeNotTrackable
+from support.fake_world import PAGE, FakeWorld
+
+_PAGES = 32
+
+
+@pytest.fixture
+def world():
+    return FakeWorld()
+
+
+def _area(world: FakeWorld, *, shared: bool = False) -> tuple[int, int]:
+    start = world.map(_PAGES, shared=shared)
+    return start, start + _PAGES * PAGE
+
+
+def test_fixed_ranges_read_the_layout_once(world):
+    start, end = _area(world)
+    with world.track([(start, end)]) as tracker:
+        for _ in range(10):
+            tracker.collect()
+        assert world.mappings_read == 1
+
+
+def test_a_followed_layout_is_read_at_every_collect(world):
+    _area(world)
+    with world.track(None) as tracker:
+        for _ in range(10):
+            tracker.collect()
+    assert world.mappings_read == 11
+
+
+def test_a_refused_range_is_an_error_and_leaves_nothing_registered(world):
+    start, end = _area(world)
+    world.map(4, at=end, shared=True)
+    world.refuse.add(end)
+    with pytest.raises(RangeNotTrackable, match="refused by the fake"), world.track([(start, end + 4 * PAGE)]):
+        pass
+    assert not any(page.registered for page in world.pages.values())
+
+
+def test_a_refused_mapping_of_a_program_is_a_lasting_blind_spot_until_it_goes(world):
+    _area(world)
+    odd = world.map(4, shared=True)
+    world.refuse.add(odd)
+    with world.track(None) as tracker:
+        for _ in range(2):
+            assert spots_of(tracker.collect(), BlindReason.REFUSED) == [(odd, odd + 4 * PAGE)]
+        world.unmap(odd, 4)
+        assert spots_of(tracker.collect(), BlindReason.REFUSED) == []
+
+
+def test_a_mapping_that_would_cost_too_many_page_tables_is_named_and_not_armed(world, monkeypatch):
+    monkeypatch.setattr("pagewatch.trackers.uffd_async._NEGLIGIBLE_BYTES", 0)
+    world.budget_bytes = 8 * (_PAGES - 1)
+    start, end = _area(world)
+    with world.track(None) as tracker:
+        assert spots_of(tracker.collect(), BlindReason.TOO_SPARSE) == [(start, end)]
+        assert not any(page.registered for page in world.pages.values())
+
+
+def test_pins_in_armed_memory_are_blind_spots_and_others_are_not(world):
+    start, end = _area(world)
+    world.pinned = (
+        BlindSpot(start + 4 * PAGE, start + 6 * PAGE, BlindReason.PINNED, "io_uring registered buffer"),
+        BlindSpot(end + PAGE, end + 2 * PAGE, BlindReason.PINNED),
+    )
+    with world.track([(start, end)]) as tracker:
+        assert spots_of(tracker.collect(), BlindReason.PINNED) == [(start + 4 * PAGE, start + 6 * PAGE)]
+
+
+def test_a_pin_of_unknown_place_concerns_all_armed_memory(world):
+    start, end = _area(world)
+    world.pinned = (BlindSpot(0, 1 << 56, BlindReason.PINNED, "4096 bytes"),)
+    with world.track([(start, end)], strict=True) as tracker:
+        epoch = tracker.collect()
+        assert spots_of(epoch, BlindReason.PINNED) == [(start, end)]
+        assert epoch.assumed.pages == _PAGES
+
+
+def test_known_losses_are_named_for_all_armed_memory(world):
+    start, end = _area(world)
+    with world.track([(start, end)], known_losses=(BlindReason.ZAP_UNSEEN,)) as tracker:
+        assert spots_of(tracker.collect(), BlindReason.ZAP_UNSEEN) == [(start, end)]
+
+
+def test_memory_swapped_for_what_cannot_be_armed_becomes_a_refused_blind_spot(world):
+    start, end = _area(world)
+    with world.track([(start, end)]) as tracker:
+        world.map(4, at=start + 8 * PAGE)
+        world.refuse.add(start + 8 * PAGE)
+        world.store(start, b"x")
+        world.store(end - 1, b"x")
+        epoch = tracker.collect()
+        assert spots_of(epoch, BlindReason.REFUSED) == [(start + 8 * PAGE, start + 12 * PAGE)]
+        assert written_pages(epoch, start, PAGE) == [0, _PAGES - 1]
+
+
+def test_a_blind_spot_of_a_mapping_ends_with_it(world):
+    start, end = _area(world, shared=True)
+    with world.track([(start, end)]) as tracker:
+        world.map(8, at=start)
+        tracker.collect()
+        assert spots_of(tracker.collect(), BlindReason.FILE_CONTENT) == [(start + 8 * PAGE, end)]
+
+
+def test_what_was_not_huge_when_armed_is_not_collapsed(world):
+    start = world.map(64)
+    with world.track([(start, start + 64 * PAGE)], collapse_on_close=True):
+        pass
+    assert world.collapsed == []
+
+
+def test_late_bytes_are_counted(world):
+    _, end = _area(world)
+    with world.track(None) as tracker:
+        world.map(4, at=end + 16 * PAGE)
+        tracker.collect()
+        assert tracker.statistics().armed_late_bytes == 4 * PAGE
+        assert tracker.statistics().armed_bytes == (_PAGES + 4) * PAGE
