@@ -4,16 +4,20 @@ Each module stands for a part of mm/ and reads like its manual page; docstrings 
 that a function stands for. State::
 
     machine     CPUs, memory, page tables, swap: what all address spaces share
-    mm, vma     one address space, its areas      tables, arch   page tables, entry formats
-    memory      folios and their contents         tlb, rcu, locks, notifier
+    mm, vma     one address space, its areas      tables, arch/  page tables, entry formats
+    memory      folios and their contents         file, swap     page cache, swap slots
+    tlb, rcu, locks, notifier, rmap, quirks
 
 and what happens to it::
 
-    mmu         loads and stores as hardware makes them        fault/   page faults
-    walk        the one way to the entries                     zap      taking memory out
-    areas       mmap, munmap, mprotect                         protect  changing protection
-    uffd/       userfaultfd                                    scan/    PAGEMAP_SCAN and pagemap
-    kernel      the system calls, as methods of a process
+    mmu         loads and stores as hardware makes them        fault/     page faults
+    walk        the one way to the entries                     zap        taking memory out
+    areas       mmap, munmap, mprotect                         protect    changing protection
+    mremap, fork, truncate                                     reclaim    paging out
+    madvise     with guard, lazyfree, populate                 softdirty  clear_refs
+    uffd/       userfaultfd                                    scan/      PAGEMAP_SCAN and pagemap
+    invariants  what holds whenever nothing is in progress
+    kernel      the system calls, as methods of a process      adapters   the model as ports
 
 Everything is plain synchronous code that announces each access to shared state through
 :mod:`pagewatch.steps`, so the explorer can preempt it anywhere.
