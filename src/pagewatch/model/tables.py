@@ -46,6 +46,17 @@ class Table:
         self._put(index, entry, label)
         return old
 
+    def take_out(self, index: int, label: str) -> int:
+        """Take a leaf from the hardware, to change it and write it back; returns it as it was.
+
+        A huge leaf is made invalid, not empty (``pmdp_invalidate``): who walks without a lock must not
+        take it for a hole.
+        """
+        access((self.pfn, index), RMW, label)
+        entry = self.entries.get(index, 0)
+        self._put(index, self.fmt.mkinvalid(entry) if self.fmt.level else 0, label)
+        return entry
+
     def compare_exchange(self, index: int, expected: int, entry: int, label: str) -> bool:
         """Set an entry if it is still the expected one; hardware updates its bits so."""
         access((self.pfn, index), RMW, label)

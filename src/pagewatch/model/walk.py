@@ -4,9 +4,9 @@
   non-present entry where nothing lies below.
 * :func:`spans` cuts a range into pieces of one kind each: part of a PTE table, a single entry higher
   up, or a hole. It finds its way from the root again for every piece, so the caller may change what it
-  was given. :func:`locked_spans` holds the lock of each PTE table meanwhile.
+  was given. :func:`locked_spans` holds the lock of the table meanwhile, unless the piece is a hole.
 * :func:`for_each_leaf` gives the leaves of any size.
-* :func:`populate` makes the tables down to a level.
+* :func:`populate` makes the tables down to a level; :func:`populated` also takes the lock.
 
 A table found without a lock may be gone when its lock is held. So walks run inside RCU, which keeps the
 table readable, and :func:`locked` looks again at what led there, as ``pte_offset_map_lock`` does.
@@ -21,6 +21,9 @@ from pagewatch.model.tables import Table
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
+
+
+_NO_MAPPING = frozenset({NONE, TABLE})
 
 
 class Spot(NamedTuple):
@@ -62,11 +65,17 @@ class Span(NamedTuple):
         return self.spot.level > 0 and self.spot.entry == 0
 
     @property
+    def partial(self) -> bool:
+        """Whether an entry above the PTE level maps more than what lies in the range."""
+        spot = self.spot
+        return spot.level > 0 and spot.entry != 0 and self.end - self.start != 1 << spot.table.fmt.shift
+
+    @property
     def indexes(self) -> range:
-        """Indexes of the entries of a PTE-level span."""
+        """Indexes of the entries: of all that the span covers in a PTE table, of the one above it."""
         fmt = self.spot.table.fmt
         first = self.spot.slot
-        return range(first, first + (self.end - self.start >> fmt.shift))
+        return range(first, first + (self.end - self.start >> fmt.shift if fmt.level == 0 else 1))
 
 
 class Leaf(NamedTuple):
@@ -148,16 +157,30 @@ def spans(mm: "Mm", start: int, end: int, label: str = "walk") -> Iterator[Span]
 
 
 def locked_spans(mm: "Mm", start: int, end: int, label: str = "walk") -> Iterator[Span]:
-    """Like :func:`spans`; while the caller has a piece of a PTE table, it has that table's lock."""
+    """Like :func:`spans`; while the caller has a piece that is no hole, it has the lock of its table.
+
+    An entry above the PTE level is the one that stands there under the lock. If the caller replaces it
+    by a table, or clears it, its piece comes again as what it is then.
+    """
     while start < end:
         span = next(spans(mm, start, end, label))
-        if span.spot.level == 0:
+        table, slot, entry, _ = span.spot
+        if table.fmt.level == 0:
             with locked(span.spot) as stands:
                 if not stands:
                     continue
                 yield span
-        else:
+        elif entry == 0:
             yield span
+        else:
+            with table.lock:
+                # pmd_trans_huge_lock(): what was read without the lock may have changed.
+                entry = table.read(slot, label)
+                if table.fmt.kind(entry) in _NO_MAPPING:
+                    continue
+                yield span._replace(spot=span.spot._replace(entry=entry))
+                if table.fmt.kind(table.entries.get(slot, 0)) in _NO_MAPPING:
+                    continue
         start = span.end
 
 
@@ -181,5 +204,24 @@ def for_each_leaf(mm: "Mm", start: int, end: int, label: str = "walk") -> Iterat
 def locked(spot: Spot) -> Iterator[bool]:
     """Hold the table's lock; gives False if the table is not where it was found any more."""
     with spot.table.lock:
-        parent = spot.parent
-        yield parent is None or parent.table.entries.get(parent.slot, 0) == parent.entry
+        yield in_place(spot)
+
+
+def in_place(spot: Spot) -> bool:
+    """Whether the table is where it was found; for holders of its lock (``pmd_same``)."""
+    parent = spot.parent
+    return parent is None or parent.table.read(parent.slot, "walk: recheck the table") == parent.entry
+
+
+@contextmanager
+def populated(mm: "Mm", address: int, label: str) -> Iterator[Spot]:
+    """The entry of an address, its table made if need be and locked (``pte_alloc_map_lock``).
+
+    It stands higher up where a leaf is in the way; the caller looks at ``level``.
+    """
+    while True:
+        spot = populate(mm, address, label)
+        with locked(spot) as stands:
+            if stands:
+                yield spot
+                return
