@@ -4,6 +4,8 @@ A file's bytes live in page-cache folios that every mapping shares. A disk-like 
 own below them, so clean folios can be dropped and read again; a memfd's dropped folios go to swap.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -52,7 +54,10 @@ class FileMapping:
         self.i_mmap_lock = RwLock(("i_mmap", number), "i_mmap lock")
         self.fault_mutex = Lock(("hugetlb fault", number), "hugetlb fault mutex")
         self.tracks_dirty = kind is FileKind.DISK
-        """Whether a first store must be announced to the file system (``mkwrite``)."""
+        """Whether a first store through a shared mapping must fault, to be announced (``mkwrite``)."""
+        self.mkwrite: Callable[[int], AbstractContextManager[None]] | None = None
+        """Told the page offset before its entry becomes writable (``vm_ops->page_mkwrite``). It may wait, and
+        may keep a lock until the entry is writable, as a hook does that returns with the page locked."""
 
     @property
     def n_pages(self) -> int:

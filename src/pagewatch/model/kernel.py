@@ -3,6 +3,7 @@
 import errno
 
 from pagewatch.model.areas import check_range, exit_mm, map_area, protect_areas, unmap_areas
+from pagewatch.model.dirty_helpers import Bits, clean_record_shared_mapping_range, wp_shared_mapping_range
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.fork import fork_mm
@@ -59,6 +60,26 @@ class Kernel:
     def punch_hole(self, file: FileMapping, offset: int, n_bytes: int) -> None:
         """Make a byte range of a file zeros and give its pages back (``fallocate``)."""
         punch_hole(file, offset, n_bytes)
+
+    def wp_shared_mapping_range(self, mapping: FileMapping, first: int, count: int) -> int:
+        """Make pages [first, first + count) of a file read-only in every shared mapping.
+
+        :returns: how many entries were writable before.
+        """
+        return wp_shared_mapping_range(mapping, first, count)
+
+    def clean_record_shared_mapping_range(  # noqa: PLR0917 - the kernel's own parameters, in its order
+        self, mapping: FileMapping, first: int, count: int, bitmap_offset: int, bitmap: Bits, start: int, end: int
+    ) -> tuple[int, int, int]:
+        """Clear the dirty bits of pages [first, first + count) of a file in every shared mapping.
+
+        They are recorded in ``bitmap`` (one item for each page from ``bitmap_offset`` on), and the bounds
+        ``start`` and ``end`` of what it holds are widened; see
+        :func:`~pagewatch.model.dirty_helpers.clean_record_shared_mapping_range`.
+
+        :returns: (entries cleaned, start, end).
+        """
+        return clean_record_shared_mapping_range(mapping, first, count, bitmap_offset, bitmap, start, end)
 
 
 class Process:

@@ -24,6 +24,7 @@ class Machine:
         "cpus",
         "files",
         "fmt",
+        "log",
         "memory",
         "mms",
         "page_bytes",
@@ -56,6 +57,8 @@ class Machine:
         self.cpus = tuple(Cpu(number) for number in range(cpus))
         self.mms: list[Mm] = []
         self.files: list[FileMapping] = []
+        self.log: list[str] = []
+        """What the kernel printed, oldest first."""
         self._numbers = 0
 
     def new_number(self) -> int:

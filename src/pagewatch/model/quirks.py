@@ -30,3 +30,20 @@ class Quirks:
     """PT_RECLAIM (x86, since 6.14): MADV_DONTNEED of a whole table's span frees the table."""
     guard_category: bool = True
     """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
+
+    # What follows are defects, to be explored: what the kernel does instead is the default.
+    dirty_helpers_skip_flush: bool = False
+    """The address-space helpers leave the TLB flush to their caller."""
+    dirty_helpers_ignore_nested_flush: bool = False
+    """They do not look whether somebody else's flush is pending (``mm_tlb_flush_nested``)."""
+    dirty_helpers_update_in_two_steps: bool = False
+    """wp_shared_mapping_range reads an entry and then sets it, instead of taking it out in one step."""
+    mkwrite_unlocks_early: bool = False
+    """The driver's hook for first stores drops its lock before the entry is writable, not after."""
+    migrate_drops_dirty: bool = False
+    """Before 6.0 (fd35ca3d12cc): device migration did not carry the entry's dirty bit to the folio."""
+    migrate_flushes_late: bool = False
+    """Before 6.0 (60bae7370896): device migration flushed after it had released the page-table lock."""
+    scan_flushes_only_changes: bool = False
+    """Proposed in review and left aside: PAGEMAP_SCAN flushes up to the last entry that it protected. The
+    kernel flushes up to where its walk of the table stopped."""

@@ -1,7 +1,7 @@
 """Faults on file-backed memory that is not mapped yet (``do_fault``)."""
 
 from pagewatch.model.fault.notify import notify
-from pagewatch.model.fault.state import Fault, Outcome, leaf_flags, maybe_mkwrite
+from pagewatch.model.fault.state import Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
 from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.memory import Folio
 from pagewatch.model.pages import map_again, map_anon
@@ -48,7 +48,7 @@ def _map_cached(fault: Fault, folio: Folio, index: int) -> Outcome:
     """Map the page-cache page itself (``do_read_fault``, ``do_shared_fault``)."""
     vma, fmt = fault.vma, fault.fmt
     memory = fault.mm.machine.memory
-    with fault.table.lock:
+    with announcing_write(fault), fault.table.lock:
         if not fault.unchanged() or folio.mapping is None:
             memory.put(folio, "fault: lost the race")
             return Outcome.DONE

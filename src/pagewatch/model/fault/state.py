@@ -1,5 +1,6 @@
 """What a page fault knows and how it can end (``struct vm_fault``, ``vm_fault_t``)."""
 
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,14 @@ def wants_write_notify(machine: "Machine", vma: Vma) -> bool:
         or (machine.quirks.soft_dirty and not vma.flags & VM_SOFTDIRTY and not vma.hugetlb)
         or (vma.file is not None and vma.file.tracks_dirty)
     )
+
+
+def announcing_write(fault: Fault) -> AbstractContextManager[None]:
+    """Tell the file that a page of it is made writable within (``do_page_mkwrite``); no table lock is held."""
+    file = fault.vma.file
+    if not fault.writing or file is None or not file.tracks_dirty or file.mkwrite is None:
+        return nullcontext()
+    return file.mkwrite(fault.vma.index_of(fault.address, fault.mm.machine.page_shift))
 
 
 def maybe_mkwrite(fmt: EntryFormat, entry: int, vma: Vma) -> int:

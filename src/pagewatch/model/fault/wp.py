@@ -2,7 +2,7 @@
 
 from pagewatch.model.arch.format import SOFT_DIRTY, UFFD_WP
 from pagewatch.model.fault.notify import notify
-from pagewatch.model.fault.state import Access, Fault, Outcome, leaf_flags, maybe_mkwrite
+from pagewatch.model.fault.state import Access, Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
 from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, keep_dirty, map_anon, unmap
@@ -41,14 +41,25 @@ def write_protect_fault(fault: Fault) -> Outcome:
 
 def _write_shared(fault: Fault, folio: Folio | None) -> Outcome:
     """A shared page: tell the file system, then make it writable (``wp_page_shared``)."""
+    lock, file = fault.table.lock, fault.vma.file
     if fault.access is Access.UNSHARE:
-        fault.table.lock.release()
+        lock.release()
         return Outcome.DONE
+    if file is None or file.mkwrite is None:
+        _reuse_shared(fault, folio)
+        lock.release()
+        return Outcome.DONE
+    lock.release()  # the hook may wait
+    with announcing_write(fault), lock:
+        if fault.unchanged():
+            _reuse_shared(fault, folio)
+    return Outcome.DONE
+
+
+def _reuse_shared(fault: Fault, folio: Folio | None) -> None:
     if folio is not None:
         folio.dirty = True
     _reuse(fault)
-    fault.table.lock.release()
-    return Outcome.DONE
 
 
 def _may_reuse(fault: Fault, folio: Folio) -> bool:
