@@ -7,6 +7,7 @@ it must go on seeing the parent's writes, so the child gets a copy at once.
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
+    DEVICE,
     EXCLUSIVE,
     LEAF,
     MARKER,
@@ -158,7 +159,7 @@ def _copied_marker(copy: Vma, spot: "Spot") -> int:
 
 
 def _copied_absent(child: "Mm", copy: Vma, table: "Table", index: int) -> int:
-    """Swap and migration entries: one user more, and nobody's exclusively (``copy_nonpresent_pte``)."""
+    """One user more, and nobody's exclusively; migration entries hold nothing (``copy_nonpresent_pte``)."""
     fmt, machine = table.fmt, child.machine
     entry = table.read(index, "fork: copy absent")
     kind, flags = fmt.kind(entry), fmt.flags(entry)
@@ -171,9 +172,14 @@ def _copied_absent(child: "Mm", copy: Vma, table: "Table", index: int) -> int:
         if is_cow(copy) and flags & (WRITE | EXCLUSIVE):
             entry = fmt.pfn_entry(MIGRATION, fmt.pfn(entry), flags & ~(WRITE | EXCLUSIVE))
             table.write(index, entry, "fork: share migration entry")
+    elif kind == DEVICE:
         folio = machine.memory.folio(fmt.pfn(entry))
         machine.memory.get(folio, "fork: share")
         map_again(folio)
+        folio.exclusive.clear()
+        if is_cow(copy) and flags & WRITE:
+            entry = fmt.pfn_entry(DEVICE, fmt.pfn(entry), flags & ~WRITE)
+            table.write(index, entry, "fork: share device entry")
     if fmt.flags(entry) & UFFD_WP and not copy.uffd_wp:
         entry = fmt.swp_clear_uffd_wp(entry)
     return entry

@@ -117,7 +117,9 @@ def _entry(mm: "Mm", address: int, spot: Spot, mapped: Counter[int], swapped: Co
         yield f"{where} is protected, but nobody watches its area"
     if kind == SWAP:
         swapped[fmt.swap(entry)[1]] += 1
-    elif kind in (MIGRATION, DEVICE):
+    elif kind == MIGRATION:
+        yield f"{where} says that its page moves, but nothing does"
+    elif kind == DEVICE:
         mapped[mm.machine.memory.folio(fmt.pfn(entry)).pfn] += 1
     elif kind == LEAF:
         yield from _leaf(mm, vma, where, spot, mapped)
@@ -145,7 +147,8 @@ def _folios(machine: "Machine", mapped: Counter[int]) -> Iterator[str]:
             continue
         if folio.mapcount != mapped[pfn]:
             yield f"{folio!r} says it is mapped {folio.mapcount} times, {mapped[pfn]} leaves map it"
-        held = mapped[pfn] + (folio.mapping is not None) + folio.pincount
+        # Failed memory is never given back.
+        held = mapped[pfn] + (folio.mapping is not None) + folio.pincount + folio.poisoned
         held += folio.swap_slot is not None and machine.swap.cache.get(folio.swap_slot[1]) is folio
         if folio.references != held:
             yield f"{folio!r} has {folio.references} references, {held} are accounted for"

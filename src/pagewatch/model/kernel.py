@@ -9,6 +9,7 @@ from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.fork import fork_mm
 from pagewatch.model.machine import Machine
 from pagewatch.model.madvise import madvise
+from pagewatch.model.migrate import migrate
 from pagewatch.model.mm import Mm
 from pagewatch.model.mmu import load, store
 from pagewatch.model.mremap import mremap
@@ -213,6 +214,13 @@ class Process:
     def fork(self) -> "Process":
         """A child with a copy of the address space."""
         return Process(fork_mm(self.mm))
+
+    def migrate_to_device(self, start: int, n_bytes: int) -> list[int]:
+        """Let a device's driver take over memory; the addresses of the pages that moved.
+
+        A CPU's next access brings a page back. What is pinned, busy or a file's stays.
+        """
+        return migrate(self.mm, start, start + n_bytes)
 
     def exit(self) -> None:
         """End the process: its memory goes, later calls on its descriptors fail."""

@@ -37,6 +37,7 @@ def _mark(mm: "Mm", table: "Table", index: int) -> bool:
     if folio is None or not folio.anon or folio.mapcount != 1:
         return False
     folio.lazy_free = True
+    folio.dirty = False
     if not fmt.flags(entry) & (DIRTY | YOUNG):
         return False
     entry = table.exchange(index, 0, "lazy free: take out")

@@ -8,6 +8,7 @@ Frame numbers are never used twice, so any access to a freed frame is seen at on
 from typing import TYPE_CHECKING
 
 from pagewatch.model.errors import UseAfterFree
+from pagewatch.model.locks import Lock
 from pagewatch.steps import READ, RMW, WRITE, access
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Folio:
     """``1 << order`` adjacent frames that live and die together."""
 
     __slots__ = (
+        "_lock",
         "anon_vma",
         "dirty",
         "exclusive",
@@ -67,6 +69,14 @@ class Folio:
         """Where its swap-cache copy stands, if any."""
         self.words: dict[int, Words] = {}
         """Contents: page within the folio -> word within the page -> value."""
+        self._lock: Lock | None = None
+
+    @property
+    def lock(self) -> Lock:
+        """The folio lock: its holder may change what the folio belongs to (``folio_lock``)."""
+        if self._lock is None:
+            self._lock = Lock(("folio", self.pfn), "folio lock")
+        return self._lock
 
     @property
     def n_pages(self) -> int:

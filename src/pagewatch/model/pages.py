@@ -50,7 +50,7 @@ def unmap(folio: "Folio") -> None:
 
 
 def keep_dirty(folio: "Folio | None", fmt: EntryFormat, entry: int) -> None:
-    """Carry a cleared leaf's dirty bit to its file folio; anonymous folios are always written out."""
+    """Carry a cleared leaf's dirty bit to its folio, which nobody else will know of then."""
     if folio is not None and fmt.flags(entry) & DIRTY:
         folio.dirty = True
 

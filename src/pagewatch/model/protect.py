@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
+    DEVICE,
     DIRTY,
     EXCLUSIVE,
     LEAF,
@@ -132,10 +133,12 @@ def _change_marker(table: Table, index: int, entry: int, change: Change) -> bool
 
 
 def _changed_absent(fmt: EntryFormat, entry: int, kind: int, change: Change) -> int:
-    """Swap and migration entries carry the bit, too; a writable migration entry becomes a readable one."""
+    """Swap and migration entries carry the bit, too; writable migration and device entries become readable."""
     flags = fmt.flags(entry)
     if kind == MIGRATION and flags & WRITE:
         entry = fmt.pfn_entry(MIGRATION, fmt.pfn(entry), flags & ~WRITE | EXCLUSIVE)
+    elif kind == DEVICE and flags & WRITE:
+        entry = fmt.pfn_entry(DEVICE, fmt.pfn(entry), flags & ~WRITE)
     if change is Change.WP:
         return fmt.swp_mkuffd_wp(entry)
     return fmt.swp_clear_uffd_wp(entry) if change is Change.RESOLVE and flags & UFFD_WP else entry

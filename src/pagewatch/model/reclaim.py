@@ -61,7 +61,8 @@ def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: i
 def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Folio") -> None:
     fmt, swap = table.fmt, mm.machine.swap
     flags = fmt.flags(entry)
-    if folio.lazy_free and not flags & DIRTY:
+    folio.dirty |= bool(flags & DIRTY)
+    if folio.lazy_free and not folio.dirty:
         return  # MADV_FREE, and not written since: the contents go, and the entry stays empty
     offset = folio.swap_slot[1] if folio.swap_slot is not None else None
     if offset is None or offset not in swap.slots:

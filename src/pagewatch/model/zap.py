@@ -140,7 +140,9 @@ def _zap_absent(gather: Gather, vma: "Vma", spot: Spot, how: Zap) -> None:
     if kind == SWAP:
         machine.swap.release(machine.memory, fmt.swap(entry)[1])
     elif kind == DEVICE:
-        machine.memory.put(machine.memory.folio(fmt.pfn(entry)), "zap: release device page")
+        folio = machine.memory.folio(fmt.pfn(entry))
+        unmap(folio)
+        machine.memory.put(folio, "zap: release device page")
     leave_marker(vma, table, index, entry, how)
 
 

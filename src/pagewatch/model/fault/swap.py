@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pagewatch.model.arch.format import (
+    DEVICE,
     EXCLUSIVE,
     HWPOISON,
     MARKER,
@@ -15,6 +16,7 @@ from pagewatch.model.arch.format import (
 )
 from pagewatch.model.fault.state import Fault, Outcome, leaf_flags
 from pagewatch.model.memory import Folio
+from pagewatch.model.migrate import Place, migrate_area
 from pagewatch.model.pages import map_again
 from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.vma import VM_WRITE
@@ -34,6 +36,8 @@ def nonpresent_fault(fault: Fault, missing: Callable[[Fault], Outcome]) -> Outco
     if kind == SWAP:
         # Reading in may take long; it is not done under the area's lock alone.
         return Outcome.RETRY if fault.per_vma else _swap_in(fault)
+    if kind == DEVICE:
+        return Outcome.RETRY if fault.per_vma else _back_to_ram(fault)
     return Outcome.SIGBUS
 
 
@@ -57,6 +61,12 @@ def _wait_for_migration(fault: Fault) -> None:
     """Sleep until the migration has put a leaf back (``migration_entry_wait``)."""
     table, index, entry = fault.table, fault.spot.slot, fault.spot.entry
     wait((table.pfn, index), WAIT, "fault: wait for migration", lambda: table.entries.get(index, 0) != entry)
+
+
+def _back_to_ram(fault: Fault) -> Outcome:
+    """A CPU needs what a device holds: the driver moves the page back (``dev_pagemap_ops.migrate_to_ram``)."""
+    migrate_area(fault.mm, fault.address, fault.address + fault.mm.machine.page_bytes, Place.RAM)
+    return Outcome.DONE
 
 
 def _swap_in(fault: Fault) -> Outcome:
