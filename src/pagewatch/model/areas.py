@@ -11,11 +11,14 @@ from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.protect import Change, change_protection
 from pagewatch.model.vma import (
     VM_ACCESS,
+    VM_ACCOUNT,
     VM_EXEC,
+    VM_HUGETLB,
     VM_MAYEXEC,
     VM_MAYREAD,
     VM_MAYWRITE,
     VM_READ,
+    VM_SHARED,
     VM_SOFTDIRTY,
     VM_WRITE,
     Vma,
@@ -74,12 +77,13 @@ def map_area(
     if at is None or at < 0 or at + n_bytes > mm.top:
         raise os_error(errno.ENOMEM, "mmap")
     shift = mm.machine.page_shift
+    flags |= vm_access(prot)
     with mm.write_locked():
         unmap_areas(mm, at, at + n_bytes)
         vma = Vma(
             at,
             at + n_bytes,
-            flags | vm_access(prot) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_SOFTDIRTY,
+            flags | _account(flags) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_SOFTDIRTY,
             number=mm.machine.new_number(),
             page_bytes=page_bytes,
             pgoff=(at if file is None else offset) >> shift,
@@ -90,6 +94,11 @@ def map_area(
         link(mm, vma)
         merge_around(mm, vma)
     return at
+
+
+def _account(flags: int) -> int:
+    """Whether an area's memory is promised to it: private and writable, once (``accountable_mapping``)."""
+    return VM_ACCOUNT if flags & VM_WRITE and not flags & (VM_SHARED | VM_HUGETLB) else 0
 
 
 def link(mm: "Mm", vma: Vma) -> None:
@@ -203,21 +212,23 @@ def exit_mm(mm: "Mm") -> None:
 
 def protect_areas(mm: "Mm", start: int, end: int, prot: int) -> None:
     """Mprotect of [start, end): EACCES where the file does not allow it, ENOMEM at the first gap."""
-    position = start
     with mm.write_locked():
-        for vma in mm.vmas.overlapping(start, end):
-            if vma.start > position:
-                break
-            wanted = vm_access(prot)
+        position = start
+        wanted = vm_access(prot)
+        while position < end:
+            vma = mm.vmas.at(position)
+            if vma is None:
+                raise os_error(errno.ENOMEM, "mprotect")
             if wanted & VM_WRITE and not vma.flags & VM_MAYWRITE:
                 raise os_error(errno.EACCES, "mprotect")
-            position = vma.end
+            first, position = position, min(end, vma.end)
             if vma.flags & VM_ACCESS == wanted:
                 continue
-            part = isolate(mm, vma, max(start, vma.start), min(end, vma.end))
+            part = isolate(mm, vma, first, position)
             part.flags = part.flags & ~VM_ACCESS | wanted
+            part.flags |= _account(part.flags)
+            if part.anonymous and part.anon_vma is None and not wanted & VM_WRITE:
+                part.flags &= ~VM_ACCOUNT  # nothing was taken of what was promised
             with invalidating(mm, Event.PROTECTION_VMA, part.start, part.end):
                 change_protection(mm, part, part.start, part.end, Change.ACCESS)
             merge_around(mm, part)
-    if position < end:
-        raise os_error(errno.ENOMEM, "mprotect")

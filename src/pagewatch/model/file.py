@@ -123,9 +123,12 @@ class FileMapping:
         while n_bytes:
             index, inside = divmod(offset, self.machine.page_bytes)
             n_part = min(n_bytes, self.machine.page_bytes - inside)
-            folio = self.bring_in(index)
-            parts.append(load_bytes(folio, index - folio.index, inside, n_part, "read: copy out"))
-            self.machine.memory.put(folio, "read: put")
+            if self.kind is FileKind.SHMEM and index not in self.folios and index not in self.swapped:
+                parts.append(bytes(n_part))  # a hole stays one (``shmem_file_read_iter``)
+            else:
+                folio = self.bring_in(index)
+                parts.append(load_bytes(folio, index - folio.index, inside, n_part, "read: copy out"))
+                self.machine.memory.put(folio, "read: put")
             offset += n_part
             n_bytes -= n_part
         return b"".join(parts)

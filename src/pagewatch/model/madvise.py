@@ -79,14 +79,19 @@ def madvise(mm: "Mm", start: int, length: int, advice: int) -> None:
         populate_range(mm, start, end, writing=wanted is Advice.POPULATE_WRITE)
         return
     position, gap = start, False
-    for vma in mm.vmas.overlapping(start, end):
+    while position < end:
+        # Looked up afresh: what was done so far may have split and merged areas.
+        vma = mm.vmas.find(position)
+        if vma is None or vma.start >= end:
+            gap = True
+            break
         gap |= vma.start > position
-        position = vma.end
+        first, position = max(position, vma.start), min(end, vma.end)
         if wanted in _FLAG_CHANGES:
-            _change_flags(mm, vma, max(start, vma.start), min(end, vma.end), wanted)
+            _change_flags(mm, vma, first, position, wanted)
         else:
-            _ACTIONS[wanted](mm, vma, max(start, vma.start), min(end, vma.end))
-    if gap or position < end:
+            _ACTIONS[wanted](mm, vma, first, position)
+    if gap:
         raise os_error(errno.ENOMEM, "madvise")
 
 
@@ -144,7 +149,7 @@ def _remove_guards(mm: "Mm", vma: Vma, start: int, end: int) -> None:
 
 
 def _change_flags(mm: "Mm", vma: Vma, start: int, end: int, advice: Advice) -> None:
-    if advice in (Advice.WIPEONFORK, Advice.KEEPONFORK) and (not vma.anonymous or vma.flags & VM_SHARED):
+    if advice is Advice.WIPEONFORK and (not vma.anonymous or vma.flags & VM_SHARED):
         raise os_error(errno.EINVAL, "madvise")
     added, removed = _FLAG_CHANGES[advice]
     with mm.write_locked():

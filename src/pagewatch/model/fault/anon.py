@@ -12,6 +12,8 @@ def anonymous_fault(fault: Fault) -> Outcome:
 
     If the entry was a write-protect marker, the new one is protected: a write then faults a second time.
     """
+    if not fault.have_table():
+        return Outcome.DONE
     mm, vma = fault.mm, fault.vma
     machine, fmt = mm.machine, fault.fmt
     flags = leaf_flags(machine, vma)

@@ -28,6 +28,9 @@ def file_fault(fault: Fault, file: FileMapping) -> Outcome:
         if not fault.unchanged():
             return Outcome.DONE
     folio = file.bring_in(index)
+    if not fault.have_table():
+        fault.mm.machine.memory.put(folio, "fault: lost the race")
+        return Outcome.DONE
     if private and fault.writing:
         return _map_copy(fault, folio, index)
     return _map_cached(fault, folio, index)
@@ -84,20 +87,20 @@ def _map_copy(fault: Fault, source: Folio, index: int) -> Outcome:
 
 def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
     """Map what the page cache holds around the fault, within the table and the area (``do_fault_around``)."""
-    vma, table, fmt = fault.vma, fault.table, fault.fmt
-    machine = fault.mm.machine
-    shift = machine.page_shift
+    vma, machine = fault.vma, fault.mm.machine
+    fmt, shift = machine.fmt.at[0], machine.page_shift
     n_around = max(1, FAULT_AROUND_BYTES >> shift)
-    at = fault.spot.slot
+    at = fmt.index(fault.address)
     into_vma = fault.address - vma.start >> shift
     first = max(at & -n_around, at - min(at, into_vma))
     last = min(first + n_around, 1 << fmt.index_bits, at + (vma.end - fault.address >> shift))
-    flags = leaf_flags(machine, vma)
+    cached = {slot: file.folios.get(index + slot - at) for slot in range(first, last) if index + slot - at < file.n_pages}
+    if not any(cached.values()) or not fault.have_table():
+        return
+    table, flags = fault.table, leaf_flags(machine, vma)
     with table.lock:
-        for slot in range(first, last):
-            cached = index + slot - at
-            folio = file.folios.get(cached) if cached < file.n_pages else None
+        for slot, folio in cached.items():
             if folio is not None and table.read(slot, "fault around: look") == 0:
                 machine.memory.get(folio, "fault around: get")
                 map_again(folio)
-                table.write(slot, fmt.leaf(folio.pfn + cached - folio.index, flags), "fault around: map")
+                table.write(slot, fmt.leaf(folio.pfn + index + slot - at - folio.index, flags), "fault around: map")

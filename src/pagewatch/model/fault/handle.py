@@ -12,7 +12,7 @@ from pagewatch.model.fault.notify import sleep
 from pagewatch.model.fault.state import Access, Fault, Outcome, allows
 from pagewatch.model.fault.swap import nonpresent_fault
 from pagewatch.model.fault.wp import write_protect_fault
-from pagewatch.model.walk import populate
+from pagewatch.model.walk import seek
 from pagewatch.steps import READ, access
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def fault_outcome(mm: "Mm", address: int, wanted: Access) -> Outcome:
 
 def handle(fault: Fault) -> Outcome:
     """One attempt, with a lock on the area held (``handle_mm_fault``)."""
-    fault.spot = populate(fault.mm, fault.address, "fault: find")
-    if fault.spot.level:
-        return Outcome.SIGBUS
+    fault.spot = seek(fault.mm, fault.address, "fault: find")
     kind = fault.spot.kind
+    if fault.spot.level and kind != NONE:
+        return Outcome.SIGBUS
     if kind == NONE:
         return _missing(fault)
     if kind != LEAF:

@@ -15,7 +15,7 @@ from pagewatch.model.vma import (
     VM_WRITE,
     Vma,
 )
-from pagewatch.model.walk import Spot
+from pagewatch.model.walk import Spot, populate
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
@@ -78,6 +78,16 @@ class Fault:
     def table(self) -> "Table":
         """The table of the entry."""
         return self.spot.table
+
+    def have_table(self) -> bool:
+        """Make the table of the entry if there is none yet; False where that found something mapped.
+
+        Anonymous memory has it made first thing, a file only when there is a page to map.
+        """
+        if self.spot.level == 0:
+            return True
+        self.spot = populate(self.mm, self.address, "fault: make tables")
+        return self.spot.level == 0 and not self.spot.entry
 
     def unchanged(self) -> bool:
         """Whether the entry is still what it was; the caller holds the table's lock (``vmf_pte_changed``)."""

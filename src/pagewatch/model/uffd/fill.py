@@ -121,15 +121,16 @@ def _fill_range(
 
 def _checked_area(context: Context, start: int, end: int, what: str, *, protect: bool) -> "Vma":
     """The one watched area that holds the whole range."""
-    if context.mmap_changing:
-        raise os_error(errno.EAGAIN, what)
     vma = context.mm.vmas.at(start)
+    if vma is not None and not vma.flags & VM_SHARED:
+        # Before any check: also a refused call gives fork a reason to copy the area's tables.
+        prepare_anon_vma(context.mm, vma)
     if vma is None or vma.end < end or vma.uffd is None:
         raise os_error(errno.ENOENT, what)
+    if context.mmap_changing:
+        raise os_error(errno.EAGAIN, what)
     if protect and not vma.flags & VM_UFFD_WP:
         raise os_error(errno.EINVAL, what)
-    if not vma.flags & VM_SHARED:
-        prepare_anon_vma(context.mm, vma)
     return vma
 
 

@@ -48,8 +48,8 @@ def register(context: Context, start: int, n_bytes: int, mode: Mode) -> None:
         for vma in areas:
             _check(context, vma, flags)
         for vma in areas:
-            if vma.uffd is context and vma.flags & VM_UFFD == flags:
-                continue
+            if vma.uffd is context and vma.flags & flags == flags:
+                continue  # watched for that already, and perhaps for more, which then stays
             part = isolate(mm, vma, max(start, vma.start), min(end, vma.end))
             part.flags = part.flags & ~VM_UFFD | flags
             part.uffd = context
