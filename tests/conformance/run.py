@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
+
 from support.versus.comparison import Difference, difference_of, shrunk
 from support.versus.histories import Histories
 from support.versus.live import Live

@@ -1,13 +1,13 @@
 """One contract, every world: the fake, this process, another process."""
 
 import pytest
+
+from pagewatch.testing.epoch_contract import EpochContract
+from pagewatch.testing.layout_contract import LayoutContract
 from support.fake_world import FakeWorld
 from support.needs import requires
 from support.own_world import own_world
 from support.target_world import target_world
-
-from pagewatch.testing.epoch_contract import EpochContract
-from pagewatch.testing.layout_contract import LayoutContract
 
 
 class TestFake(EpochContract, LayoutContract):

@@ -93,11 +93,11 @@ def _copy_entries(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
         for span in locked_spans(parent, vma.start, vma.end, "fork: walk"):
             if span.spot.level:
                 continue
-            target: Table | None = None
+            # A table for a table, even where nothing stands in it.
+            target = populate(child, span.start, "fork: make tables").table
             address = span.start
             for index in span.indexes:
                 if span.spot.table.read(index, "fork: read"):
-                    target = target or populate(child, address, "fork: make tables").table
                     _copy_entry(child, copy, span.spot._replace(slot=index), target, address)
                 address += parent.machine.page_bytes
     access(("fork", parent.id), RMW, "fork: write-protect ends")

@@ -1,7 +1,7 @@
 """mremap: growing, shrinking and moving areas (mm/mremap.c)."""
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
@@ -18,7 +18,7 @@ from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Context, Feature, Message
 from pagewatch.model.uffd.events import deliver, moved, unmapped
-from pagewatch.model.vma import VM_DONTEXPAND, VM_PFNMAP, VM_UFFD, Vma
+from pagewatch.model.vma import VM_ACCOUNT, VM_DONTEXPAND, VM_LOCKED, VM_PFNMAP, VM_SHARED, VM_UFFD, Vma
 from pagewatch.model.walk import locked_spans, populate
 
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ class Request:
     target: int
 
     @property
+    def goes_to_target(self) -> bool:
+        """Whether the flags say that it moves; ``target`` is at least a hint then."""
+        return bool(self.flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether it moves and keeps its size."""
+        return self.goes_to_target and self.old_bytes == self.new_bytes
+
+    @property
     def fixed(self) -> bool:
         """Whether ``target`` is where to go."""
         return bool(self.flags & MREMAP_FIXED)
@@ -49,43 +59,94 @@ class Request:
 def mremap(mm: "Mm", old: int, old_bytes: int, new_bytes: int, *, flags: int = 0, target: int = 0) -> int:
     """Resize or move [old, old + old_bytes); returns the new address. Lengths are rounded up to pages.
 
-    :raises OSError: EINVAL for bad flags or numbers, EFAULT where no single area holds the range, ENOMEM
-        where it cannot grow in place and may not move.
+    :raises OSError: EINVAL for bad flags or numbers, EFAULT where the range is not mapped as the request
+        needs it, ENOMEM where it cannot grow in place and may not move.
     """
     page = mm.machine.page_bytes
     wanted = Request(old, old_bytes + page - 1 & -page, new_bytes + page - 1 & -page, flags, target)
     _check(mm, wanted)
     events: list[Message | None] = []
     with mm.write_locked():
-        vma = mm.vmas.at(old)
-        if vma is None:
-            raise os_error(errno.EFAULT, "mremap")
-        if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
-            result = _move(mm, vma, wanted, events)
-        elif wanted.new_bytes <= wanted.old_bytes:
-            _unmap(mm, old + wanted.new_bytes, old + wanted.old_bytes, events)
-            result = old
+        if wanted.moves_only and mm.machine.quirks.mremap_moves_several:
+            result = _move_several(mm, wanted, events)
         else:
-            result = _grow(mm, vma, wanted, events)
+            result = _carry_out(mm, mm.vmas.at(old), wanted, events)
     deliver(events)
     return result
 
 
 def _check(mm: "Mm", wanted: Request) -> None:
+    """What does not depend on areas (``check_mremap_params``)."""
     page, flags, old, target = mm.machine.page_bytes, wanted.flags, wanted.old, wanted.target
     bad = (
         flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)
-        or (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) and not flags & MREMAP_MAYMOVE)
-        or (flags & MREMAP_DONTUNMAP and wanted.old_bytes != wanted.new_bytes)
         or old & page - 1
         or not wanted.new_bytes
         or wanted.new_bytes > mm.top
     )
-    if not bad and wanted.fixed:
+    if not bad and wanted.goes_to_target:
         overlap = target < old + wanted.old_bytes and old < target + wanted.new_bytes
-        bad = target & page - 1 or target + wanted.new_bytes > mm.top or overlap
+        bad = (
+            target & page - 1
+            or target + wanted.new_bytes > mm.top
+            or not flags & MREMAP_MAYMOVE
+            or (flags & MREMAP_DONTUNMAP and wanted.old_bytes != wanted.new_bytes)
+            or overlap
+        )
     if bad:
         raise os_error(errno.EINVAL, "mremap")
+
+
+def _move_several(mm: "Mm", wanted: Request, events: list[Message | None]) -> int:
+    """Move every area of the range and keep the gaps between them (``remap_move``); the target's gaps stay as is.
+
+    Memory that a userfaultfd watches moves only alone. What moved before a refusal has moved.
+    """
+    end, position, target = wanted.old + wanted.old_bytes, wanted.old, wanted.target
+    result = None
+    while position < end:
+        vma = mm.vmas.find(position)
+        if vma is None or vma.start >= end:
+            break
+        alone = vma.uffd is not None
+        if (vma.start > position and result is None) or (alone and (result is not None or vma.end < end)):
+            raise os_error(errno.EFAULT, "mremap")
+        gap = max(0, vma.start - position)
+        start, position = max(position, vma.start), vma.end
+        n_bytes = min(end, position) - start
+        moved_to = _carry_out(mm, vma, Request(start, n_bytes, n_bytes, wanted.flags, target + gap), events)
+        target = moved_to + n_bytes
+        result = moved_to if result is None else result
+    if result is None:
+        raise os_error(errno.EFAULT, "mremap")
+    return result
+
+
+def _carry_out(mm: "Mm", vma: Vma | None, wanted: Request, events: list[Message | None]) -> int:
+    """One area's part of a request."""
+    if vma is None:
+        raise os_error(errno.EFAULT, "mremap")
+    _check_area(vma, wanted)
+    if wanted.goes_to_target:
+        return _move_to(mm, wanted, events)
+    if wanted.new_bytes <= wanted.old_bytes:
+        _unmap(mm, wanted.old + wanted.new_bytes, wanted.old + wanted.old_bytes, events)
+        return wanted.old
+    return _grow(mm, vma, wanted, events)
+
+
+def _check_area(vma: Vma, wanted: Request) -> None:
+    """Whether the area can move or grow so (``check_prep_vma``); what only shrinks may span several."""
+    if not wanted.goes_to_target and wanted.new_bytes <= wanted.old_bytes:
+        return
+    if not wanted.old_bytes and not vma.flags & VM_SHARED:
+        raise os_error(errno.EINVAL, "mremap")
+    if wanted.flags & MREMAP_DONTUNMAP and vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
+        raise os_error(errno.EINVAL, "mremap")
+    if wanted.old + min(wanted.old_bytes, wanted.new_bytes) > vma.end:
+        raise os_error(errno.EFAULT, "mremap")
+    if wanted.new_bytes > wanted.old_bytes and vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
+        raise os_error(errno.EFAULT, "mremap")
 
 
 def _unmap(mm: "Mm", start: int, end: int, events: list[Message | None]) -> None:
@@ -96,8 +157,6 @@ def _unmap(mm: "Mm", start: int, end: int, events: list[Message | None]) -> None
 def _grow(mm: "Mm", vma: Vma, wanted: Request, events: list[Message | None]) -> int:
     """In place if the area ends here and there is room behind it, else by moving."""
     old = wanted.old
-    if old + wanted.old_bytes > vma.end or vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
-        raise os_error(errno.EFAULT, "mremap")
     follower = mm.vmas.after(vma)
     room = (follower.start if follower else mm.top) - old
     if old + wanted.old_bytes == vma.end and room >= wanted.new_bytes:
@@ -107,42 +166,65 @@ def _grow(mm: "Mm", vma: Vma, wanted: Request, events: list[Message | None]) -> 
         return old
     if not wanted.flags & MREMAP_MAYMOVE:
         raise os_error(errno.ENOMEM, "mremap")
-    return _move(mm, vma, wanted, events)
+    return _move(mm, wanted, events)
 
 
-def _move(mm: "Mm", vma: Vma, wanted: Request, events: list[Message | None]) -> int:
-    """Make an area elsewhere, carry the entries over, and unmap the old one (``move_vma``)."""
+def _move_to(mm: "Mm", wanted: Request, events: list[Message | None]) -> int:
+    """Empty the target, cut off what is not wanted any more, and move the rest (``mremap_to``)."""
+    if wanted.fixed:
+        _unmap(mm, wanted.target, wanted.target + wanted.new_bytes, events)
     old, n_bytes = wanted.old, min(wanted.old_bytes, wanted.new_bytes)
-    if old + wanted.old_bytes > vma.end:
-        raise os_error(errno.EFAULT, "mremap")
-    target = _make_room(mm, vma, wanted, events)
     _unmap(mm, old + n_bytes, old + wanted.old_bytes, events)
+    return _move(mm, replace(wanted, old_bytes=n_bytes), events)
+
+
+def _move(mm: "Mm", wanted: Request, events: list[Message | None]) -> int:
+    """Make an area elsewhere, carry the entries over, and unmap the old one (``move_vma``)."""
+    old, n_bytes = wanted.old, wanted.old_bytes
+    vma = mm.vmas.at(old)
+    if vma is None:
+        raise os_error(errno.EFAULT, "mremap")
+    target = wanted.target if wanted.fixed else _find_room(mm, vma, wanted.new_bytes)
     mm.lock_vma(vma)
+    watcher = vma.uffd
     copy = _area_at(mm, vma, old, target, wanted.new_bytes)
     mm.lock_vma(copy)
     link(mm, copy)
+    copy = merge_around(mm, copy)
     with invalidating(mm, Event.UNMAP, old, old + n_bytes):
-        _move_entries(mm, vma, copy, old, n_bytes)
-    events.append(moved(copy.uffd, old, target, n_bytes))
-    merge_around(mm, copy)
-    if not wanted.flags & MREMAP_DONTUNMAP:
+        _move_entries(mm, vma, target, old, n_bytes)
+    events.append(moved(watcher, old, target, n_bytes))
+    if watcher is not None and not _keeps_watch(watcher):
+        # The whole area that the copy is part of now, neighbours that it merged with included.
+        copy.uffd = None
+        copy.flags &= ~VM_UFFD
+    if wanted.flags & MREMAP_DONTUNMAP:
+        _leave_empty(mm, old, n_bytes, copy)
+    else:
         _unmap(mm, old, old + n_bytes, events)
     return target
 
 
-def _make_room(mm: "Mm", vma: Vma, wanted: Request, events: list[Message | None]) -> int:
-    """Where to move to: the fixed target, emptied, or any gap."""
-    if wanted.fixed:
-        _unmap(mm, wanted.target, wanted.target + wanted.new_bytes, events)
-        return wanted.target
-    found = mm.vmas.gap_below(mm.top, wanted.new_bytes, vma.page_bytes)
+def _leave_empty(mm: "Mm", old: int, n_bytes: int, copy: Vma) -> None:
+    """What stays behind an area that moved was promised nothing (``dontunmap_complete``)."""
+    vma = mm.vmas.at(old)
+    if vma is None:
+        return
+    vma.flags &= ~(VM_LOCKED | VM_ACCOUNT)
+    if vma is not copy and (vma.start, vma.end) == (old, old + n_bytes) and vma.anon_vma is not None:
+        vma.anon_vma.remove(vma)
+        vma.anon_vma = None
+
+
+def _find_room(mm: "Mm", vma: Vma, n_bytes: int) -> int:
+    found = mm.vmas.gap_below(mm.top, n_bytes, vma.page_bytes)
     if found is None:
         raise os_error(errno.ENOMEM, "mremap")
     return found
 
 
 def _area_at(mm: "Mm", vma: Vma, old: int, target: int, n_bytes: int) -> Vma:
-    """The moved area: watched on only by a userfaultfd that is told about moves."""
+    """The moved area, so far with everything that tells areas apart (``copy_vma``)."""
     copy = Vma(
         target,
         target + n_bytes,
@@ -156,10 +238,7 @@ def _area_at(mm: "Mm", vma: Vma, old: int, target: int, n_bytes: int) -> Vma:
     copy.anon_vma = vma.anon_vma
     if vma.anonymous and vma.anon_vma is None:
         copy.pgoff = target >> mm.machine.page_shift
-    if _keeps_watch(vma.uffd):
-        copy.uffd = vma.uffd
-    else:
-        copy.flags &= ~VM_UFFD
+    copy.uffd = vma.uffd
     return copy
 
 
@@ -167,7 +246,7 @@ def _keeps_watch(context: Context | None) -> bool:
     return context is not None and bool(context.features & Feature.EVENT_REMAP)
 
 
-def _move_entries(mm: "Mm", vma: Vma, copy: Vma, old: int, n_bytes: int) -> None:
+def _move_entries(mm: "Mm", vma: Vma, to: int, old: int, n_bytes: int) -> None:
     """Carry every entry to its new table, under both tables' locks (``move_page_tables``)."""
     shift = mm.machine.page_shift
     lift = vma.uffd is not None and not _keeps_watch(vma.uffd)
@@ -178,7 +257,7 @@ def _move_entries(mm: "Mm", vma: Vma, copy: Vma, old: int, n_bytes: int) -> None
         changed = False
         for index in span.indexes:
             if table.read(index, "mremap: read"):
-                target = populate(mm, copy.start + address - old, "mremap: make tables")
+                target = populate(mm, to + address - old, "mremap: make tables")
                 # Both tables may be one and the same.
                 if target.table is not table:
                     target.table.lock.acquire()

@@ -28,6 +28,8 @@ class Quirks:
     """2026 fixes: registering IO, PFNMAP, MIXEDMAP and DONTEXPAND mappings is EINVAL."""
     zap_frees_tables: bool = True
     """PT_RECLAIM (x86, since 6.14): MADV_DONTNEED of a whole table's span frees the table."""
+    mremap_moves_several: bool = True
+    """mremap that only moves takes all areas of its range along (since 6.17); before, EFAULT at the second."""
     guard_category: bool = True
     """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
 

@@ -50,9 +50,7 @@ def compare(live: Live, arena: Arena, script: Sequence[Step], quirks: Quirks | N
     return got
 
 
-def difference_of(
-    live: Live, arena: Arena, script: Sequence[Step], quirks: Quirks | None = None
-) -> Difference | None:
+def difference_of(live: Live, arena: Arena, script: Sequence[Step], quirks: Quirks | None = None) -> Difference | None:
     """Run a script on both sides; None also where it names processes or descriptors that do not exist."""
     modelled = Modelled(arena, quirks)
     expected = []

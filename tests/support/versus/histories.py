@@ -203,9 +203,7 @@ class Histories(RuleBasedStateMachine):
         self.step("copy", who, slot, page, self.length(page, n), self.value(), mode)
 
     @precondition(lambda self: self.modelled.uffds)
-    @rule(
-        who=WHO, slot=SLOTS, page=pages, n=LENGTHS, name=st.sampled_from(["zeropage", "poison", "continue"])
-    )
+    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, name=st.sampled_from(["zeropage", "poison", "continue"]))
     def fill(self, who: int, slot: int, page: int, n: int, name: str) -> None:
         who, slot = self.opened(who, slot)
         self.step(name, who, slot, page, self.length(page, n), *([0] if name == "continue" else []))

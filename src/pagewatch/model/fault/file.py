@@ -15,18 +15,19 @@ FAULT_AROUND_BYTES = 65536
 def file_fault(fault: Fault, file: FileMapping) -> Outcome:
     """Map a page of the page cache, or a private copy of it for a private write."""
     index = fault.vma.index_of(fault.address, fault.mm.machine.page_shift)
+    private = not fault.vma.flags & VM_SHARED
+    if private and fault.writing and fault.vma.anon_vma is None and fault.per_vma:
+        return Outcome.RETRY
+    if not fault.writing and not fault.vma.uffd_armed:
+        # Comes first: neighbours are mapped even where this page cannot be.
+        _fault_around(fault, file, index)
+        if not fault.unchanged():
+            return Outcome.DONE
     if index >= file.n_pages:
         return Outcome.SIGBUS
     reason = _wanted_by_uffd(fault, file, index)
     if reason is not None:
         return notify(fault, reason)
-    private = not fault.vma.flags & VM_SHARED
-    if private and fault.writing and fault.vma.anon_vma is None and fault.per_vma:
-        return Outcome.RETRY
-    if not fault.writing and not fault.vma.uffd_armed:
-        _fault_around(fault, file, index)
-        if not fault.unchanged():
-            return Outcome.DONE
     folio = file.bring_in(index)
     if not fault.have_table():
         fault.mm.machine.memory.put(folio, "fault: lost the race")
@@ -94,7 +95,9 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
     into_vma = fault.address - vma.start >> shift
     first = max(at & -n_around, at - min(at, into_vma))
     last = min(first + n_around, 1 << fmt.index_bits, at + (vma.end - fault.address >> shift))
-    cached = {slot: file.folios.get(index + slot - at) for slot in range(first, last) if index + slot - at < file.n_pages}
+    cached = {
+        slot: file.folios.get(index + slot - at) for slot in range(first, last) if index + slot - at < file.n_pages
+    }
     if not any(cached.values()) or not fault.have_table():
         return
     table, flags = fault.table, leaf_flags(machine, vma)
