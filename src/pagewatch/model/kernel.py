@@ -13,6 +13,7 @@ from pagewatch.model.migrate import migrate
 from pagewatch.model.mm import Mm
 from pagewatch.model.mmu import load, store
 from pagewatch.model.mremap import mremap
+from pagewatch.model.poison import memory_failure, poisoned_addresses
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan
 from pagewatch.model.scan.exact import flags_of, scan_range
@@ -61,6 +62,15 @@ class Kernel:
     def punch_hole(self, file: FileMapping, offset: int, n_bytes: int) -> None:
         """Make a byte range of a file zeros and give its pages back (``fallocate``)."""
         punch_hole(file, offset, n_bytes)
+
+    def memory_failure(self, pfn: int) -> None:
+        """A frame of memory has failed: what it held is lost, unless a file has it on disk."""
+        memory_failure(self.machine, pfn)
+
+    @property
+    def log(self) -> list[str]:
+        """What the kernel printed, oldest first."""
+        return self.machine.log
 
     def wp_shared_mapping_range(self, mapping: FileMapping, first: int, count: int) -> int:
         """Make pages [first, first + count) of a file read-only in every shared mapping.
@@ -221,6 +231,10 @@ class Process:
         A CPU's next access brings a page back. What is pinned, busy or a file's stays.
         """
         return migrate(self.mm, start, start + n_bytes)
+
+    def poisoned_addresses(self, start: int, end: int) -> list[int]:
+        """Pages of [start, end) whose memory failed, or is marked so; ascending."""
+        return poisoned_addresses(self.mm, start, end)
 
     def exit(self) -> None:
         """End the process: its memory goes, later calls on its descriptors fail."""

@@ -31,6 +31,9 @@ class Quirks:
     guard_category: bool = True
     """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
 
+    notifier_change_pte: bool = False
+    """Before 6.10: copy-on-write told secondary MMUs the new page directly (``set_pte_at_notify``)."""
+
     # What follows are defects, to be explored: what the kernel does instead is the default.
     dirty_helpers_skip_flush: bool = False
     """The address-space helpers leave the TLB flush to their caller."""

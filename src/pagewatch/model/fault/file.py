@@ -28,9 +28,9 @@ def file_fault(fault: Fault, file: FileMapping) -> Outcome:
         if not fault.unchanged():
             return Outcome.DONE
     folio = file.bring_in(index)
-    if not fault.have_table():
-        fault.mm.machine.memory.put(folio, "fault: lost the race")
-        return Outcome.DONE
+    if folio.poisoned or not fault.have_table():
+        fault.mm.machine.memory.put(folio, "fault: failed memory, or lost the race")
+        return Outcome.HWPOISON if folio.poisoned else Outcome.DONE
     if private and fault.writing:
         return _map_copy(fault, folio, index)
     return _map_cached(fault, folio, index)
@@ -95,7 +95,8 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
     first = max(at & -n_around, at - min(at, into_vma))
     last = min(first + n_around, 1 << fmt.index_bits, at + (vma.end - fault.address >> shift))
     cached = {slot: file.folios.get(index + slot - at) for slot in range(first, last) if index + slot - at < file.n_pages}
-    if not any(cached.values()) or not fault.have_table():
+    cached = {slot: folio for slot, folio in cached.items() if folio is not None and not folio.poisoned}
+    if not cached or not fault.have_table():
         return
     table, flags = fault.table, leaf_flags(machine, vma)
     with table.lock:

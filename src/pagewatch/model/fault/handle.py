@@ -111,6 +111,8 @@ def _under_mmap_lock(mm: "Mm", address: int, wanted: Access, *, user: bool) -> O
 def _signal(mm: "Mm", address: int, outcome: Outcome) -> Signal:
     if outcome is Outcome.HWPOISON:
         if mm.machine.quirks.memory_failure:
+            where = f"due to hardware memory corruption fault at {address:#x}"
+            mm.machine.log.append(f"MCE: Killing process {mm.id} {where}")
             return Signal(SIGBUS, BUS_MCEERR_AR, address, lsb=mm.machine.page_shift)
         return Signal(SIGBUS, BUS_ADRERR, address)
     if outcome is Outcome.NOT_ALLOWED:

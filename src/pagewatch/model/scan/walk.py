@@ -116,7 +116,10 @@ class ScanWalk:
         if armed:
             shift = table.fmt.shift
             base = span.start - (span.spot.slot << shift)
-            flush_range(self._mm, base + (armed[0] << shift), base + (armed[-1] + 1 << shift))
+            stopped_at = self._output.walk_end if stop else span.end
+            if self._mm.machine.quirks.scan_flushes_only_changes:
+                stopped_at = base + (armed[-1] + 1 << shift)
+            flush_range(self._mm, base + (armed[0] << shift), stopped_at)
         return not stop
 
     def _report(self, span: Span, armed: list[int]) -> bool:
