@@ -19,6 +19,7 @@ from pagewatch.model.arch.format import (
 )
 from pagewatch.model.areas import link
 from pagewatch.model.fault.state import is_cow, leaf_flags, maybe_mkwrite
+from pagewatch.model.hugetlb.fork import copy_huge
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, map_again, map_anon
 from pagewatch.model.tlb import flush_mm
@@ -89,6 +90,14 @@ def _has_to_copy(vma: Vma, copy: Vma) -> bool:
 
 def _copy_entries(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
     access(("fork", parent.id), RMW, "fork: write-protect begins")
+    if vma.hugetlb:
+        copy_huge(parent, child, vma, copy)
+    else:
+        _copy_small(parent, child, vma, copy)
+    access(("fork", parent.id), RMW, "fork: write-protect ends")
+
+
+def _copy_small(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
     with invalidating(parent, Event.PROTECTION_PAGE, vma.start, vma.end):
         for span in locked_spans(parent, vma.start, vma.end, "fork: walk"):
             if span.spot.level:

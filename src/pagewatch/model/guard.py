@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from pagewatch.model.arch.format import MARKER_GUARD
 from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.walk import locked_spans, populate
-from pagewatch.model.zap import Zap, zap_range
+from pagewatch.model.gather import Zap
+from pagewatch.model.zap import zap_range
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm

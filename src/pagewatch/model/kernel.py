@@ -7,6 +7,7 @@ from pagewatch.model.dirty_helpers import Bits, clean_record_shared_mapping_rang
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.fork import fork_mm
+from pagewatch.model.hugetlb.sizes import huge_page_bytes
 from pagewatch.model.machine import Machine
 from pagewatch.model.madvise import madvise
 from pagewatch.model.migrate import migrate
@@ -23,7 +24,7 @@ from pagewatch.model.truncate import punch_hole, truncate
 from pagewatch.model.uffd.context import ALL_FEATURES, Context, Feature
 from pagewatch.model.uffd.events import deliver, unmapped
 from pagewatch.model.uffd.fd import Userfaultfd
-from pagewatch.model.vma import VM_SHARED, Vma
+from pagewatch.model.vma import VM_DONTEXPAND, VM_HUGETLB, VM_SHARED, VM_WRITE, Vma
 from pagewatch.model.walk import for_each_leaf
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.scan import Scan
@@ -47,9 +48,18 @@ class Kernel:
         """A process with nothing mapped."""
         return Process(self.machine.new_mm())
 
-    def memfd(self, n_bytes: int) -> FileMapping:
-        """A file in memory."""
-        return FileMapping(self.machine, FileKind.SHMEM, n_bytes)
+    def memfd(self, n_bytes: int, *, huge: str | None = None) -> FileMapping:
+        """A file in memory; of huge pages with ``huge="2M"`` or whatever size the architecture has.
+
+        :raises InvalidArgument: no such size; the error says which there are.
+        :raises OSError: EINVAL for part of a huge page.
+        """
+        if huge is None:
+            return FileMapping(self.machine, FileKind.SHMEM, n_bytes)
+        page_bytes = huge_page_bytes(self.machine.fmt, huge)
+        if n_bytes % page_bytes:
+            raise os_error(errno.EINVAL, "ftruncate")
+        return FileMapping(self.machine, FileKind.HUGETLB, n_bytes, page_bytes=page_bytes)
 
     def disk_file(self, n_bytes: int) -> FileMapping:
         """A file of a file system with a disk below; zeros at first."""
@@ -109,20 +119,34 @@ class Process:
         file: FileMapping | None = None,
         offset: int = 0,
         at: int | None = None,
+        huge: str | None = None,
     ) -> int:
         """Map memory and return its address; shared memory without a file gets one of its own.
 
         :param at: map exactly there, replacing what is there.
-        :raises OSError: EINVAL, ENOMEM.
+        :param huge: a page size such as "2M" (MAP_HUGETLB); lengths are rounded up to it. A file from
+            ``memfd(huge=...)`` brings its own.
+        :raises InvalidArgument: the architecture has no such page size; the error says which it has.
+        :raises OSError: EINVAL, ENOMEM; EBUSY where an architecture cannot have pages of two sizes so close.
         """
         machine = self.mm.machine
-        if shared and file is None:
+        flags = VM_SHARED if shared else 0
+        if huge is not None and file is None:
+            page_bytes = huge_page_bytes(machine.fmt, huge)
+            n_bytes = length + page_bytes - 1 & -page_bytes
+            file = FileMapping(machine, FileKind.HUGETLB, n_bytes, page_bytes=page_bytes)
+        elif shared and file is None:
             file = FileMapping(machine, FileKind.SHMEM, length)
+        if file is not None and file.kind is FileKind.HUGETLB:
+            # Nothing is reserved beyond what was mapped at first, so it cannot grow.
+            flags |= VM_HUGETLB | VM_DONTEXPAND
+        elif huge is not None:
+            raise os_error(errno.EINVAL, "mmap")
         return map_area(
             self.mm,
             length,
             prot=prot,
-            flags=VM_SHARED if shared else 0,
+            flags=flags,
             file=file,
             offset=offset,
             at=at,

@@ -26,7 +26,8 @@ from pagewatch.model.vma import (
     VM_WIPEONFORK,
     Vma,
 )
-from pagewatch.model.zap import Zap, zap_range
+from pagewatch.model.gather import Zap
+from pagewatch.model.zap import zap_range
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm

@@ -14,6 +14,7 @@ from pagewatch.model.arch.format import (
 )
 from pagewatch.model.areas import link, merge_around, unmap_areas
 from pagewatch.model.errors import os_error
+from pagewatch.model.hugetlb.mremap import move_huge
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Context, Feature, Message
@@ -60,6 +61,8 @@ def mremap(mm: "Mm", old: int, old_bytes: int, new_bytes: int, *, flags: int = 0
         vma = mm.vmas.at(old)
         if vma is None:
             raise os_error(errno.EFAULT, "mremap")
+        if vma.hugetlb:
+            wanted = _check_huge(vma, wanted)
         if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
             result = _move(mm, vma, wanted, events)
         elif wanted.new_bytes <= wanted.old_bytes:
@@ -86,6 +89,16 @@ def _check(mm: "Mm", wanted: Request) -> None:
         bad = target & page - 1 or target + wanted.new_bytes > mm.top or overlap
     if bad:
         raise os_error(errno.EINVAL, "mremap")
+
+
+def _check_huge(vma: Vma, wanted: Request) -> Request:
+    """Whole huge pages only, and never more than there were: nothing was reserved for more."""
+    huge = vma.page_bytes
+    old_bytes, new_bytes = (n_bytes + huge - 1 & -huge for n_bytes in (wanted.old_bytes, wanted.new_bytes))
+    misaligned = wanted.old & huge - 1 or (wanted.fixed and wanted.target & huge - 1)
+    if misaligned or new_bytes > old_bytes or wanted.flags & MREMAP_DONTUNMAP:
+        raise os_error(errno.EINVAL, "mremap")
+    return Request(wanted.old, old_bytes, new_bytes, wanted.flags, wanted.target)
 
 
 def _unmap(mm: "Mm", start: int, end: int, events: list[Message | None]) -> None:
@@ -171,6 +184,9 @@ def _move_entries(mm: "Mm", vma: Vma, copy: Vma, old: int, n_bytes: int) -> None
     """Carry every entry to its new table, under both tables' locks (``move_page_tables``)."""
     shift = mm.machine.page_shift
     lift = vma.uffd is not None and not _keeps_watch(vma.uffd)
+    if vma.hugetlb:
+        move_huge(mm, vma, copy, old, n_bytes, lift=lift)
+        return
     for span in locked_spans(mm, old, old + n_bytes, "mremap: walk"):
         if span.spot.level:
             continue

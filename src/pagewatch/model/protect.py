@@ -6,7 +6,6 @@ for writing over all of it. UFFDIO_WRITEPROTECT holds it for reading, so a write
 change and flush: it looks at the counter before it copies a page.
 """
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
@@ -24,7 +23,9 @@ from pagewatch.model.arch.format import (
     WRITE,
     EntryFormat,
 )
+from pagewatch.model.change import Change
 from pagewatch.model.fault.state import leaf_flags
+from pagewatch.model.hugetlb.protect import change_huge_protection
 from pagewatch.model.pages import folio_at
 from pagewatch.model.tables import Table
 from pagewatch.model.tlb import flush_range
@@ -37,16 +38,10 @@ if TYPE_CHECKING:
     from pagewatch.model.vma import Vma
 
 
-class Change(Enum):
-    """What to change; access rights always become those of the area."""
-
-    ACCESS = "access rights only (mprotect)"
-    WP = "set userfaultfd write-protection"
-    RESOLVE = "lift userfaultfd write-protection"
-
-
 def change_protection(mm: "Mm", vma: "Vma", start: int, end: int, change: Change) -> int:
     """Apply a change to the part [start, end) of an area (bytes); returns how many entries changed."""
+    if vma.hugetlb:
+        return change_huge_protection(mm, vma, start, end, change)
     if change is Change.WP and vma.wp_markers:
         _make_tables(mm, start, end)
     access(("pending flushes", mm.id), RMW, "protect: flush pending")

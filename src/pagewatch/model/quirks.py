@@ -24,6 +24,14 @@ class Quirks:
     """Before the 2026 fixes: a hugetlb page counts as whole only at 2 MiB, so larger ones are never armed."""
     scan_hugetlb_hole_deadlocks: bool = False
     """Before the 2026 fixes: arming a table-less hugetlb range takes the vma lock twice and hangs for ever."""
+    hugetlb_vma_lock: bool = True
+    """Since 5.7 (by ``i_mmap_rwsem``) and 6.1 (by a lock of its own): who works on a huge entry keeps its page
+    table from being unshared; before, a fault could go on in a table that was others' by then."""
+    hugetlb_unshare_syncs: bool = True
+    """Since 6.16 (CVE-2025-38085): unsharing waits for lockless walkers before it gives up the page table."""
+    hugetlb_unshare_flushes: bool = True
+    """Since 5.16 (CVE-2021-4002): unmapping flushes what an unshared page table spanned; before, stale
+    translations reached pages that the last sharer had freed."""
     uffd_refuses_special: bool = True
     """2026 fixes: registering IO, PFNMAP, MIXEDMAP and DONTEXPAND mappings is EINVAL."""
     zap_frees_tables: bool = True

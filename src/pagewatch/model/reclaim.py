@@ -13,7 +13,8 @@ from pagewatch.model.pages import folio_at, unmap
 from pagewatch.model.swap import SWAP_TYPE
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.walk import locked_spans
-from pagewatch.model.zap import Gather, Zap, leave_marker
+from pagewatch.model.gather import Gather, Zap
+from pagewatch.model.zap import leave_marker
 
 if TYPE_CHECKING:
     from pagewatch.model.memory import Folio

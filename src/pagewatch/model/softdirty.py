@@ -92,4 +92,4 @@ def _clear_accessed(mm: "Mm", kind: int) -> None:
 
 
 def _skipped(vma: "Vma", kind: int) -> bool:
-    return (kind == CLEAR_ANON and vma.file is not None) or (kind == CLEAR_FILE and vma.file is None)
+    return vma.hugetlb or (kind == CLEAR_ANON and vma.file is not None) or (kind == CLEAR_FILE and vma.file is None)

@@ -12,6 +12,7 @@ from pagewatch.model.fault.notify import sleep
 from pagewatch.model.fault.state import Access, Fault, Outcome, allows
 from pagewatch.model.fault.swap import nonpresent_fault
 from pagewatch.model.fault.wp import write_protect_fault
+from pagewatch.model.hugetlb.fault import hugetlb_fault
 from pagewatch.model.walk import seek
 from pagewatch.steps import READ, access
 
@@ -48,6 +49,8 @@ def fault_outcome(mm: "Mm", address: int, wanted: Access) -> Outcome:
 
 def handle(fault: Fault) -> Outcome:
     """One attempt, with a lock on the area held (``handle_mm_fault``)."""
+    if fault.vma.hugetlb:
+        return hugetlb_fault(fault)
     fault.spot = seek(fault.mm, fault.address, "fault: find")
     kind = fault.spot.kind
     if fault.spot.level and kind != NONE:
@@ -113,7 +116,9 @@ def _signal(mm: "Mm", address: int, outcome: Outcome) -> Signal:
         if mm.machine.quirks.memory_failure:
             where = f"due to hardware memory corruption fault at {address:#x}"
             mm.machine.log.append(f"MCE: Killing process {mm.id} {where}")
-            return Signal(SIGBUS, BUS_MCEERR_AR, address, lsb=mm.machine.page_shift)
+            vma = mm.vmas.at(address)
+            failed_bytes = mm.machine.page_bytes if vma is None else vma.page_bytes
+            return Signal(SIGBUS, BUS_MCEERR_AR, address, lsb=failed_bytes.bit_length() - 1)
         return Signal(SIGBUS, BUS_ADRERR, address)
     if outcome is Outcome.NOT_ALLOWED:
         return Signal(SIGSEGV, SEGV_ACCERR, address)

@@ -8,7 +8,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import LEAF, MARKER_UFFD_WP
-from pagewatch.model.protect import Change, change_protection
+from pagewatch.model.change import Change
+from pagewatch.model.protect import change_protection
 from pagewatch.model.scan.classify import (
     FILE,
     WPALLOWED,
@@ -18,6 +19,7 @@ from pagewatch.model.scan.classify import (
     hole_categories,
     wp_allowed,
 )
+from pagewatch.model.scan.hugetlb import HugetlbScan
 from pagewatch.model.scan.output import Output
 from pagewatch.model.tables import Table
 from pagewatch.model.tlb import flush_range
@@ -83,6 +85,15 @@ class ScanWalk:
 
     def _area(self, start: int, end: int) -> bool:
         """Scan part of the current area; False where a limit stopped the scan."""
+        if self._vma.hugetlb:
+            return HugetlbScan(
+                self._mm,
+                self._vma,
+                self._area_bits,
+                classifier=self._classifier,
+                output=self._output,
+                protect=self._protect,
+            ).run(start, end)
         for span in locked_spans(self._mm, start, end, "scan: walk"):
             go_on = self._hole(span) if span.spot.level else self._table(span)
             if not go_on:
