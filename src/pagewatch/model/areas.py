@@ -6,13 +6,15 @@ Everything here runs with the mmap lock held for writing and the touched areas l
 import errno
 from typing import TYPE_CHECKING
 
+from pagewatch.model.change import Change
 from pagewatch.model.errors import os_error
+from pagewatch.model.gather import Gather, Zap
 from pagewatch.model.hugetlb.sharing import unshare_for_split
 from pagewatch.model.hugetlb.sizes import find_gap, slice_bytes, stranger_in_slice
 from pagewatch.model.hugetlb.tables import free_directories
 from pagewatch.model.notifier import Event, invalidating
-from pagewatch.model.change import Change
 from pagewatch.model.protect import change_protection
+from pagewatch.model.thp import split_huge
 from pagewatch.model.vma import (
     VM_ACCESS,
     VM_ACCOUNT,
@@ -28,7 +30,6 @@ from pagewatch.model.vma import (
     Vma,
     can_merge,
 )
-from pagewatch.model.gather import Gather, Zap
 from pagewatch.model.zap import free_tables, zap_entries
 from pagewatch.steps import WRITE, access
 
@@ -141,6 +142,8 @@ def split(mm: "Mm", vma: Vma, address: int) -> Vma:
     mm.lock_vma(vma)
     if vma.hugetlb:
         unshare_for_split(mm, vma, address)
+    if mm.machine.thp_bytes and address & mm.machine.thp_bytes - 1:
+        split_huge(mm, vma, address)  # no huge leaf belongs to two areas (vma_adjust_trans_huge)
     upper = Vma(
         address,
         vma.end,

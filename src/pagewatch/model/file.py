@@ -26,6 +26,8 @@ class FileKind(Enum):
     SHMEM = "memfd, tmpfs and shared anonymous memory: in swap"
     DISK = "a file system: on disk"
     HUGETLB = "hugetlbfs: always in the page cache"
+    SECRET = "memfd_secret: nowhere; the kernel itself keeps off it"  # noqa: S105 - not a password
+    DAX = "persistent memory: always in place"
 
 
 class FileMapping:
@@ -90,6 +92,22 @@ class FileMapping:
             self.insert(index, folio)
         memory.get(folio, "page cache: get")
         return folio
+
+    def lock_cached(self, index: int) -> Folio | None:
+        """The cached folio of a page offset, locked and with a reference; None if there is none, or it moved.
+
+        ``filemap_lock_folio``: a folio may leave the cache while one waits for its lock.
+        """
+        folio = self.cached(index)
+        if folio is None:
+            return None
+        self.machine.memory.get(folio, "page cache: get")
+        folio.lock.acquire()
+        if folio.mapping is self:
+            return folio
+        folio.lock.release()
+        self.machine.memory.put(folio, "page cache: put")
+        return None
 
     def insert(self, index: int, folio: Folio) -> None:
         """Put a folio into the cache; the cache takes over the caller's reference."""

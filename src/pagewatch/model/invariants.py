@@ -21,6 +21,7 @@ from pagewatch.model.arch.format import (
     WRITE,
 )
 from pagewatch.model.errors import KernelBug
+from pagewatch.model.memory import PIN_BIAS
 from pagewatch.model.pages import folio_at
 from pagewatch.model.tables import Table
 from pagewatch.model.vma import VM_SHARED
@@ -143,12 +144,13 @@ def _leaf(mm: "Mm", vma: "Vma", where: str, spot: Spot, mapped: Counter[int]) ->
 
 def _folios(machine: "Machine", mapped: Counter[int]) -> Iterator[str]:
     for pfn, folio in machine.memory.folios.items():
-        if folio is machine.memory.zero:
+        if machine.memory.is_zero(folio):
             continue
         if folio.mapcount != mapped[pfn]:
             yield f"{folio!r} says it is mapped {folio.mapcount} times, {mapped[pfn]} leaves map it"
         # Failed memory is never given back.
-        held = mapped[pfn] + (folio.mapping is not None) + folio.pincount + folio.poisoned
+        held = mapped[pfn] + (folio.mapping is not None) + folio.poisoned
+        held += folio.pincount * (1 if folio.order else PIN_BIAS)
         held += folio.swap_slot is not None and machine.swap.cache.get(folio.swap_slot[1]) is folio
         if folio.references != held:
             yield f"{folio!r} has {folio.references} references, {held} are accounted for"

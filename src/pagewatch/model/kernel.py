@@ -7,6 +7,7 @@ from pagewatch.model.dirty_helpers import Bits, clean_record_shared_mapping_rang
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.fork import fork_mm
+from pagewatch.model.gup import pin_pages
 from pagewatch.model.hugetlb.sizes import huge_page_bytes
 from pagewatch.model.machine import Machine
 from pagewatch.model.madvise import madvise
@@ -14,6 +15,7 @@ from pagewatch.model.migrate import migrate
 from pagewatch.model.mm import Mm
 from pagewatch.model.mmu import load, store
 from pagewatch.model.mremap import mremap
+from pagewatch.model.pins import Pin, Want
 from pagewatch.model.poison import memory_failure, poisoned_addresses
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan
@@ -24,7 +26,7 @@ from pagewatch.model.truncate import punch_hole, truncate
 from pagewatch.model.uffd.context import ALL_FEATURES, Context, Feature
 from pagewatch.model.uffd.events import deliver, unmapped
 from pagewatch.model.uffd.fd import Userfaultfd
-from pagewatch.model.vma import VM_DONTEXPAND, VM_HUGETLB, VM_SHARED, VM_WRITE, Vma
+from pagewatch.model.vma import VM_DONTEXPAND, VM_HUGETLB, VM_SHARED, Vma
 from pagewatch.model.walk import for_each_leaf
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.scan import Scan
@@ -260,18 +262,28 @@ class Process:
         """Pages of [start, end) whose memory failed, or is marked so; ascending."""
         return poisoned_addresses(self.mm, start, end)
 
+    def pin(self, start: int, n_pages: int, want: Want = Want.WRITE, *, cpu: int = 0) -> Pin:
+        """Pin pages from ``start`` (bytes) on for a device or for io_uring; fewer if not all can be had.
+
+        :raises OSError: as :func:`~pagewatch.model.gup.get_user_pages`.
+        """
+        want |= Want.PIN
+        machine = self.mm.machine
+        return Pin(machine, pin_pages(self.mm, machine.cpus[cpu], start, n_pages, want), want)
+
     def exit(self) -> None:
         """End the process: its memory goes, later calls on its descriptors fail."""
         exit_mm(self.mm)
 
     def pinned_addresses(self) -> list[int]:
-        """Pages that are pinned now, ascending (bytes)."""
+        """Pages that are pinned now, ascending (bytes); of a large folio all, if any is."""
         mm = self.mm
         return [
-            leaf.start
+            address
             for vma in mm.vmas
             for leaf in for_each_leaf(mm, vma.start, vma.end)
             if (folio := mm.machine.memory.find(leaf.pfn)) is not None and folio.pincount
+            for address in range(leaf.start, leaf.end, mm.machine.page_bytes)
         ]
 
     @property

@@ -16,11 +16,12 @@ from pagewatch.model.areas import link, merge_around, unmap_areas
 from pagewatch.model.errors import os_error
 from pagewatch.model.hugetlb.mremap import move_huge
 from pagewatch.model.notifier import Event, invalidating
+from pagewatch.model.thp import split_locked, whole_spans
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Context, Feature, Message
 from pagewatch.model.uffd.events import deliver, moved, unmapped
 from pagewatch.model.vma import VM_DONTEXPAND, VM_PFNMAP, VM_UFFD, Vma
-from pagewatch.model.walk import locked_spans, populate
+from pagewatch.model.walk import populate, seek_level
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -187,14 +188,15 @@ def _move_entries(mm: "Mm", vma: Vma, copy: Vma, old: int, n_bytes: int) -> None
     if vma.hugetlb:
         move_huge(mm, vma, copy, old, n_bytes, lift=lift)
         return
-    for span in locked_spans(mm, old, old + n_bytes, "mremap: walk"):
-        if span.spot.level:
+    for span in whole_spans(mm, vma, old, old + n_bytes, "mremap: walk"):
+        table, address, level = span.spot.table, span.start, span.spot.level
+        if level and not _has_room(mm, copy.start + address - old, level):
+            split_locked(mm, vma, span.spot, span.start)
             continue
-        table, address = span.spot.table, span.start
         changed = False
         for index in span.indexes:
             if table.read(index, "mremap: read"):
-                target = populate(mm, copy.start + address - old, "mremap: make tables")
+                target = populate(mm, copy.start + address - old, "mremap: make tables", level)
                 # Both tables may be one and the same.
                 if target.table is not table:
                     target.table.lock.acquire()
@@ -207,6 +209,14 @@ def _move_entries(mm: "Mm", vma: Vma, copy: Vma, old: int, n_bytes: int) -> None
         # somebody has found, and freed, at its new address.
         if changed:
             flush_range(mm, span.start, span.end)
+
+
+def _has_room(mm: "Mm", target: int, level: int) -> bool:
+    """Whether a leaf of that level can stand at an address: it is aligned, and nothing is there."""
+    if target & (1 << mm.machine.fmt.at[level].shift) - 1:
+        return False
+    spot = seek_level(mm, target, level, "mremap: look")
+    return spot.entry == 0
 
 
 def _move_entry(table: "Table", index: int, target: "Table", slot: int, *, lift: bool) -> None:

@@ -5,6 +5,7 @@ PAGEMAP_SCAN fixes of 2026, without CONFIG_MEM_SOFT_DIRTY and CONFIG_MEMORY_FAIL
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,16 @@ class Quirks:
     guard_category: bool = True
     """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
 
+    thp_enabled: Literal["always", "madvise", "never"] = "madvise"
+    """/sys/kernel/mm/transparent_hugepage/enabled."""
+    thp_zero_page: bool = True
+    """.../use_zero_page: a read fault maps the huge zero page."""
+    thp_replaces_zero_page: bool = True
+    """Since 6.13: a write to the huge zero page gives a huge page; before it was split."""
+    flush_is_broadcast: bool = False
+    """TLB flushes are broadcast by hardware (arm64, powerpc, s390) instead of sent as interrupts: they wait
+    for instructions under way, not for sections with interrupts off."""
+
     notifier_change_pte: bool = False
     """Before 6.10: copy-on-write told secondary MMUs the new page directly (``set_pte_at_notify``)."""
 
@@ -58,3 +69,10 @@ class Quirks:
     scan_flushes_only_changes: bool = False
     """Proposed in review and left aside: PAGEMAP_SCAN flushes up to the last entry that it protected. The
     kernel flushes up to where its walk of the table stopped."""
+    gup_fast_skips_pte_recheck: bool = False
+    """Fast GUP does not look at the entry again after it took the page."""
+    gup_fast_skips_pmd_recheck: bool = False
+    """Before 6.1 (70cbc3cc78a9): fast GUP did not look at the directory entry again, and could take a page
+    that a collapse was just replacing."""
+    gup_hugepd_skips_unshare: bool = False
+    """Before 6.10: fast GUP of a hugepd let read pins of pages through that are not exclusive."""

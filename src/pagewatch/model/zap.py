@@ -24,8 +24,9 @@ from pagewatch.model.hugetlb.zap import zap_huge
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, keep_dirty, unmap
 from pagewatch.model.tables import Table
+from pagewatch.model.thp import whole_spans
 from pagewatch.model.tlb import flush_range
-from pagewatch.model.walk import Span, Spot, locked_spans, seek
+from pagewatch.model.walk import Span, Spot, seek
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -49,9 +50,7 @@ def zap_entries(gather: Gather, vma: "Vma", start: int, end: int, how: Zap) -> N
         return
     mm = gather.mm
     emptied = []
-    for span in locked_spans(mm, start, end, "zap: walk"):
-        if span.spot.level:
-            continue
+    for span in whole_spans(mm, vma, start, end, "zap: walk"):
         if _zap_span(gather, vma, span, how):
             gather.flush()
         if len(span.indexes) == 1 << span.spot.fmt.index_bits and not span.spot.table.entries:
@@ -112,8 +111,8 @@ def _zap_absent(gather: Gather, vma: "Vma", spot: Spot, how: Zap) -> None:
 
 def leave_marker(vma: "Vma", table: Table, index: int, entry: int, how: Zap) -> None:
     """File memory stays protected when its entry goes (``zap_install_uffd_wp_if_needed``)."""
-    if how is Zap.UNMAP or vma.anonymous or not vma.uffd_wp:
-        return
+    if how is Zap.UNMAP or vma.anonymous or not vma.uffd_wp or table.fmt.level:
+        return  # a huge leaf leaves nothing behind: there is no table to keep markers in
     if entry_is_wp(table.fmt, entry):
         table.write(index, table.fmt.marker_entry(MARKER_UFFD_WP), "zap: leave marker")
 

@@ -8,6 +8,7 @@ from pagewatch.model.arch.format import LEAF, NONE, WRITE
 from pagewatch.model.errors import BUS_ADRERR, BUS_MCEERR_AR, SEGV_ACCERR, SEGV_MAPERR, Signal, os_error
 from pagewatch.model.fault.anon import anonymous_fault
 from pagewatch.model.fault.file import file_fault
+from pagewatch.model.fault.huge import huge_fault
 from pagewatch.model.fault.notify import sleep
 from pagewatch.model.fault.state import Access, Fault, Outcome, allows
 from pagewatch.model.fault.swap import nonpresent_fault
@@ -52,9 +53,19 @@ def handle(fault: Fault) -> Outcome:
     if fault.vma.hugetlb:
         return hugetlb_fault(fault)
     fault.spot = seek(fault.mm, fault.address, "fault: find")
+    if fault.spot.level:
+        outcome = huge_fault(fault)
+        if outcome is not None:
+            return outcome
+        fault.spot = seek(fault.mm, fault.address, "fault: find again")
+    return _handle_pte(fault)
+
+
+def _handle_pte(fault: Fault) -> Outcome:
+    """Answer a fault below all huge leaves (``handle_pte_fault``)."""
     kind = fault.spot.kind
     if fault.spot.level and kind != NONE:
-        return Outcome.SIGBUS
+        return Outcome.DONE  # a huge leaf came meanwhile
     if kind == NONE:
         return _missing(fault)
     if kind != LEAF:

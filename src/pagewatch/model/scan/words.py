@@ -86,9 +86,9 @@ def _present_word(machine: "Machine", spot: Spot, *, show_frames: bool) -> int:
     pfn = fmt.pfn(spot.entry)
     if show_frames:
         word |= pfn
-    if pfn == machine.memory.zero.pfn:
-        return word
     folio = machine.memory.folio(pfn)
+    if machine.memory.is_zero(folio):
+        return word
     if not folio.anon:
         word |= PM_FILE
     return word | (PM_EXCLUSIVE if folio.mapcount == 1 else 0)

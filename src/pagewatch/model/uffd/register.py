@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import UFFD_WP
 from pagewatch.model.areas import check_range, isolate, merge_around
+from pagewatch.model.change import Change
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind
 from pagewatch.model.hugetlb.sharing import unshare_range
-from pagewatch.model.change import Change
 from pagewatch.model.protect import change_protection
 from pagewatch.model.uffd.context import Context, Mode
 from pagewatch.model.vma import (
@@ -126,4 +126,4 @@ def _can_watch(context: Context, vma: Vma, flags: int) -> bool:
         return False
     if context.wp_async and flags & VM_UFFD == VM_UFFD_WP:
         return True
-    return kind is not FileKind.DISK
+    return kind in (None, FileKind.SHMEM, FileKind.HUGETLB)
