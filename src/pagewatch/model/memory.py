@@ -5,6 +5,7 @@ goes word by word, as hardware does: a store that races with it lands before or 
 Frame numbers are never used twice, so any access to a freed frame is seen at once.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pagewatch.model.errors import UseAfterFree
@@ -104,7 +105,7 @@ class Folio:
 class Memory:
     """The frame allocator."""
 
-    __slots__ = ("_huge_zero", "_large", "_next_pfn", "folios", "page_bytes", "zero")
+    __slots__ = ("_below", "_huge_zero", "_large", "_next_pfn", "folios", "page_bytes", "zero")
 
     def __init__(self, page_bytes: int) -> None:
         """:param page_bytes: size of the smallest page."""
@@ -113,6 +114,7 @@ class Memory:
         """Living folios by first frame."""
         self._large: list[int] = []
         self._next_pfn = 0x100
+        self._below: Iterator[int] = iter(())
         self.zero = self.alloc()
         """The zero page: mapped by read faults, never counted."""
         self._huge_zero: Folio | None = None
@@ -121,6 +123,8 @@ class Memory:
         """A fresh, zeroed folio with one reference."""
         n_pages = 1 << order
         pfn = -(-self._next_pfn // n_pages) * n_pages
+        if pfn > self._next_pfn:
+            self._below = iter(range(self._next_pfn, pfn))
         self._next_pfn = pfn + n_pages
         folio = self.folios[pfn] = Folio(pfn, order)
         if order and order not in self._large:
@@ -138,7 +142,13 @@ class Memory:
         return folio is self.zero or folio is self._huge_zero
 
     def alloc_frame(self) -> int:
-        """A frame for a page table; its number, never to be used again."""
+        """A frame for a page table; its number, never to be used again.
+
+        What lies before large folios comes first: some formats want their tables low in memory.
+        """
+        below = next(self._below, None)
+        if below is not None:
+            return below
         self._next_pfn += 1
         return self._next_pfn - 1
 

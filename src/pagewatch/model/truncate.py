@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind, FileMapping
+from pagewatch.model.gather import Zap
 from pagewatch.model.hugetlb.truncate import remove_huge_pages
 from pagewatch.model.memory import store_bytes
-from pagewatch.model.gather import Zap
 from pagewatch.model.zap import zap_range
 
 if TYPE_CHECKING:
