@@ -1,10 +1,13 @@
 """The front: a kernel, its processes, and their system calls as methods."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pagewatch.model.areas import check_range, exit_mm, map_area, protect_areas, unmap_areas
 from pagewatch.model.dirty_helpers import Bits, clean_record_shared_mapping_range, wp_shared_mapping_range
 from pagewatch.model.errors import os_error
+from pagewatch.model.explain import Story
 from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.fork import fork_mm
 from pagewatch.model.gup import pin_pages
@@ -16,6 +19,7 @@ from pagewatch.model.mm import Mm
 from pagewatch.model.mmu import load, store
 from pagewatch.model.mremap import mremap
 from pagewatch.model.pins import Pin, Want
+from pagewatch.model.picture import text
 from pagewatch.model.poison import memory_failure, poisoned_addresses
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan
@@ -28,6 +32,7 @@ from pagewatch.model.uffd.events import deliver, unmapped
 from pagewatch.model.uffd.fd import Userfaultfd
 from pagewatch.model.vma import VM_DONTEXPAND, VM_HUGETLB, VM_SHARED, Vma
 from pagewatch.model.walk import for_each_leaf
+from pagewatch.steps import observed
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.scan import Scan
 
@@ -78,6 +83,17 @@ class Kernel:
     def memory_failure(self, pfn: int) -> None:
         """A frame of memory has failed: what it held is lost, unless a file has it on disk."""
         memory_failure(self.machine, pfn)
+
+    @contextmanager
+    def explain(self, process: "Process", start: int, n_bytes: int = 1) -> Iterator[Story]:
+        """Within the block, follow what happens to the pages of a range (bytes), and tell it in words.
+
+        Works with and without a scheduler; ``print(story)`` afterwards.
+        """
+        story = Story(process.mm, start, start + n_bytes)
+        with observed(story):
+            yield story
+        story.end()
 
     @property
     def log(self) -> list[str]:
@@ -285,6 +301,10 @@ class Process:
             if (folio := mm.machine.memory.find(leaf.pfn)) is not None and folio.pincount
             for address in range(leaf.start, leaf.end, mm.machine.page_bytes)
         ]
+
+    def picture(self, start: int, end: int) -> str:
+        """The page tables of [start, end) as text; :func:`~pagewatch.model.picture.svg` draws them."""
+        return text(self.mm, start, end)
 
     @property
     def areas(self) -> tuple[Vma, ...]:
