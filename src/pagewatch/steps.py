@@ -71,7 +71,38 @@ class Hook(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """What watches a program without changing it."""
+
+    def before(self, thread: Hashable, key: Hashable, kind: Kind, label: str) -> None:
+        """An access is about to happen; no other comes in between."""
+        ...
+
+
+class _Observed:
+    """A hook that tells an observer what the scheduler, if any, lets happen."""
+
+    __slots__ = ("_observer", "_scheduler")
+
+    def __init__(self, observer: Observer, scheduler: Hook | None) -> None:
+        self._observer = observer
+        self._scheduler = scheduler
+
+    def access(self, key: Hashable, kind: Kind, label: str, ready: Ready | None) -> None:
+        if self._scheduler is not None:
+            self._scheduler.access(key, kind, label, ready)
+        elif ready is not None and not ready():
+            raise WouldBlock(key, label)
+        self._observer.before(self.thread(), key, kind, label)
+
+    def thread(self) -> Hashable:
+        return 0 if self._scheduler is None else self._scheduler.thread()
+
+
+_scheduler: Hook | None = None
+_observer: Observer | None = None
 _hook: Hook | None = None
+"""What an access calls: the scheduler, an observer in front of it, or nobody."""
 
 
 def access(key: Hashable, kind: Kind, label: str) -> None:
@@ -104,9 +135,26 @@ def thread() -> Hashable:
 @contextmanager
 def scheduled(hook: Hook) -> Iterator[None]:
     """Install ``hook`` for the duration of a ``with`` block; blocks nest, the innermost is in force."""
-    global _hook  # noqa: PLW0603 - the one hook is the point of this module
-    outer, _hook = _hook, hook
+    outer = _scheduler
+    _install(hook, _observer)
     try:
         yield
     finally:
-        _hook = outer
+        _install(outer, _observer)
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Show ``observer`` every access within a ``with`` block, scheduled or not; the innermost is in force."""
+    outer = _observer
+    _install(_scheduler, observer)
+    try:
+        yield
+    finally:
+        _install(_scheduler, outer)
+
+
+def _install(scheduler: Hook | None, observer: Observer | None) -> None:
+    global _scheduler, _observer, _hook  # noqa: PLW0603 - the one hook is the point of this module
+    _scheduler, _observer = scheduler, observer
+    _hook = scheduler if observer is None else _Observed(observer, scheduler)

@@ -6,9 +6,15 @@ Everything here runs with the mmap lock held for writing and the touched areas l
 import errno
 from typing import TYPE_CHECKING
 
+from pagewatch.model.change import Change
 from pagewatch.model.errors import os_error
+from pagewatch.model.gather import Gather, Zap
+from pagewatch.model.hugetlb.sharing import unshare_for_split
+from pagewatch.model.hugetlb.sizes import find_gap, slice_bytes, stranger_in_slice
+from pagewatch.model.hugetlb.tables import free_directories
 from pagewatch.model.notifier import Event, invalidating
-from pagewatch.model.protect import Change, change_protection
+from pagewatch.model.protect import change_protection
+from pagewatch.model.thp import split_huge
 from pagewatch.model.vma import (
     VM_ACCESS,
     VM_ACCOUNT,
@@ -24,7 +30,7 @@ from pagewatch.model.vma import (
     Vma,
     can_merge,
 )
-from pagewatch.model.zap import Gather, Zap, free_tables, zap_entries
+from pagewatch.model.zap import free_tables, zap_entries
 from pagewatch.steps import WRITE, access
 
 if TYPE_CHECKING:
@@ -72,8 +78,11 @@ def map_area(
         raise os_error(errno.EINVAL, "mmap")
     n_bytes = n_bytes + page_bytes - 1 & -page_bytes
     if at is None:
-        alignment = max(page_bytes, mm.machine.pmd_bytes if n_bytes >= mm.machine.pmd_bytes else 0)
-        at = mm.vmas.gap_below(mm.top, n_bytes, alignment)
+        pmd_bytes = mm.machine.pmd_bytes
+        alignment = max(slice_bytes(mm.machine.fmt, page_bytes), pmd_bytes if n_bytes >= pmd_bytes else 0)
+        at = find_gap(mm, n_bytes, page_bytes, alignment)
+    elif stranger_in_slice(mm, at, at + n_bytes, page_bytes) is not None:
+        raise os_error(errno.EBUSY, "mmap")
     if at is None or at < 0 or at + n_bytes > mm.top:
         raise os_error(errno.ENOMEM, "mmap")
     shift = mm.machine.page_shift
@@ -131,6 +140,10 @@ def split(mm: "Mm", vma: Vma, address: int) -> Vma:
     if address & vma.page_bytes - 1:
         raise os_error(errno.EINVAL, "split")
     mm.lock_vma(vma)
+    if vma.hugetlb:
+        unshare_for_split(mm, vma, address)
+    if mm.machine.thp_bytes and address & mm.machine.thp_bytes - 1:
+        split_huge(mm, vma, address)  # no huge leaf belongs to two areas (vma_adjust_trans_huge)
     upper = Vma(
         address,
         vma.end,
@@ -197,6 +210,8 @@ def unmap_areas(mm: "Mm", start: int, end: int) -> list[Vma]:
             zap_entries(gather, vma, vma.start, vma.end, Zap.UNMAP)
             gather.finish()
         unlink(mm, vma)
+    for vma in gone:
+        free_directories(mm, vma)
     if gone:
         free_tables(mm, start, end)
     return gone

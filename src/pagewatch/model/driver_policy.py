@@ -21,9 +21,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.dirty_helpers import Bitmap, clean_record_shared_mapping_range, wp_shared_mapping_range
+from pagewatch.model.gather import Zap
 from pagewatch.model.locks import Lock
 from pagewatch.model.truncate import unmap_pages
-from pagewatch.model.zap import Zap
 
 if TYPE_CHECKING:
     from pagewatch.model.file import FileMapping

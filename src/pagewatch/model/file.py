@@ -26,6 +26,8 @@ class FileKind(Enum):
     SHMEM = "memfd, tmpfs and shared anonymous memory: in swap"
     DISK = "a file system: on disk"
     HUGETLB = "hugetlbfs: always in the page cache"
+    SECRET = "memfd_secret: nowhere; the kernel itself keeps off it"  # noqa: S105 - not a password
+    DAX = "persistent memory: always in place"
 
 
 class FileMapping:
@@ -43,8 +45,10 @@ class FileMapping:
         self.number = number
         self.n_bytes = n_bytes
         self.page_bytes = page_bytes or machine.page_bytes
+        self.step_pages = self.page_bytes // machine.page_bytes
+        """Page offsets from one entry of the page cache to the next: hugetlbfs counts whole huge pages."""
         self.folios: dict[int, Folio] = {}
-        """Page cache: page offset -> folio; every page of a large folio is listed."""
+        """Page cache: page offset -> folio; every page of a large folio is listed, but a huge page only once."""
         self.swapped: dict[int, int] = {}
         """Swapped-out pages of a memfd: page offset -> slot."""
         self.disk: dict[int, Words] = {}
@@ -52,7 +56,8 @@ class FileMapping:
         self.areas: list[tuple[Mm, Vma]] = []
         """Every area that maps it (``i_mmap``)."""
         self.i_mmap_lock = RwLock(("i_mmap", number), "i_mmap lock")
-        self.fault_mutex = Lock(("hugetlb fault", number), "hugetlb fault mutex")
+        self.fault_mutexes: dict[int, Lock] = {}
+        """hugetlbfs: one per huge page, by its page offset; made on demand."""
         self.tracks_dirty = kind is FileKind.DISK
         """Whether a first store through a shared mapping must fault, to be announced (``mkwrite``)."""
         self.mkwrite: Callable[[int], AbstractContextManager[None]] | None = None
@@ -67,15 +72,16 @@ class FileMapping:
     def cached(self, index: int) -> Folio | None:
         """The page-cache folio of a page offset, if there is one; no reference is taken."""
         access(("cache", self.number, index), READ, "page cache: look up")
-        return self.folios.get(index)
+        return self.folios.get(index - index % self.step_pages)
 
     def bring_in(self, index: int) -> Folio:
         """The folio of a page offset, read or allocated if need be, with a reference for the caller."""
         access(("cache", self.number, index), RMW, "page cache: find or add")
         memory = self.machine.memory
+        index -= index % self.step_pages
         folio = self.folios.get(index)
         if folio is None:
-            folio = memory.alloc()
+            folio = memory.alloc(self.step_pages.bit_length() - 1)
             slot = self.swapped.pop(index, None)
             if slot is not None:
                 folio.words[0] = dict(self.machine.swap.slots[slot])
@@ -87,16 +93,32 @@ class FileMapping:
         memory.get(folio, "page cache: get")
         return folio
 
+    def lock_cached(self, index: int) -> Folio | None:
+        """The cached folio of a page offset, locked and with a reference; None if there is none, or it moved.
+
+        ``filemap_lock_folio``: a folio may leave the cache while one waits for its lock.
+        """
+        folio = self.cached(index)
+        if folio is None:
+            return None
+        self.machine.memory.get(folio, "page cache: get")
+        folio.lock.acquire()
+        if folio.mapping is self:
+            return folio
+        folio.lock.release()
+        self.machine.memory.put(folio, "page cache: put")
+        return None
+
     def insert(self, index: int, folio: Folio) -> None:
         """Put a folio into the cache; the cache takes over the caller's reference."""
         folio.mapping = self
         folio.index = index
-        for page in range(folio.n_pages):
+        for page in range(0, folio.n_pages, self.step_pages):
             self.folios[index + page] = folio
 
     def remove(self, folio: Folio, label: str) -> None:
         """Take a folio out of the cache and drop the cache's reference (``filemap_remove_folio``)."""
-        for page in range(folio.n_pages):
+        for page in range(0, folio.n_pages, self.step_pages):
             access(("cache", self.number, folio.index + page), RMW, label)
             self.folios.pop(folio.index + page, None)
         folio.mapping = None

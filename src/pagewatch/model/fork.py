@@ -19,8 +19,10 @@ from pagewatch.model.arch.format import (
 )
 from pagewatch.model.areas import link
 from pagewatch.model.fault.state import is_cow, leaf_flags, maybe_mkwrite
+from pagewatch.model.hugetlb.fork import copy_huge
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, map_again, map_anon
+from pagewatch.model.thp import split_locked
 from pagewatch.model.tlb import flush_mm
 from pagewatch.model.uffd.context import Context, Feature
 from pagewatch.model.uffd.events import deliver, forked
@@ -38,6 +40,7 @@ from pagewatch.model.walk import locked_spans, populate
 from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
+    from pagewatch.model.machine import Machine
     from pagewatch.model.memory import Folio
     from pagewatch.model.mm import Mm
     from pagewatch.model.tables import Table
@@ -89,18 +92,37 @@ def _has_to_copy(vma: Vma, copy: Vma) -> bool:
 
 def _copy_entries(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
     access(("fork", parent.id), RMW, "fork: write-protect begins")
+    parent.write_protect_seq += 1
+    if vma.hugetlb:
+        copy_huge(parent, child, vma, copy)
+    else:
+        _copy_small(parent, child, vma, copy)
+    access(("fork", parent.id), RMW, "fork: write-protect ends")
+    parent.write_protect_seq += 1
+
+
+def _copy_small(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
     with invalidating(parent, Event.PROTECTION_PAGE, vma.start, vma.end):
         for span in locked_spans(parent, vma.start, vma.end, "fork: walk"):
-            if span.spot.level:
+            level = span.spot.level
+            if span.hole or (level and not vma.anonymous):
+                continue  # a file's huge leaf is found again by the child's faults
+            if level and _is_pinned(parent.machine, span.spot):
+                split_locked(parent, vma, span.spot, span.start)
                 continue
             # A table for a table, even where nothing stands in it.
-            target = populate(child, span.start, "fork: make tables").table
+            target = populate(child, span.start, "fork: make tables", level).table
             address = span.start
             for index in span.indexes:
                 if span.spot.table.read(index, "fork: read"):
                     _copy_entry(child, copy, span.spot._replace(slot=index), target, address)
                 address += parent.machine.page_bytes
-    access(("fork", parent.id), RMW, "fork: write-protect ends")
+
+
+def _is_pinned(machine: "Machine", spot: "Spot") -> bool:
+    """Whether a huge leaf cannot be shared as a whole: a page of it may be pinned (``copy_huge_pmd``)."""
+    folio = folio_at(machine, spot.fmt, spot.entry) if spot.kind == LEAF else None
+    return folio is not None and folio.maybe_pinned and bool(folio.exclusive)
 
 
 def _copy_entry(child: "Mm", copy: Vma, source: "Spot", target: "Table", address: int) -> None:
@@ -124,14 +146,14 @@ def _copy_leaf(child: "Mm", copy: Vma, table: "Table", index: int, address: int)
     folio = folio_at(machine, fmt, entry)
     if folio is not None:
         page = fmt.pfn(entry) - folio.pfn
-        if folio.anon and folio.pincount and page in folio.exclusive:
+        if folio.anon and folio.maybe_pinned and page in folio.exclusive:
             return _copy_pinned(child, copy, fmt.pfn(entry), folio, address)
         machine.memory.get(folio, "fork: share")
         map_again(folio)
-        folio.exclusive.discard(page)
+        folio.exclusive.difference_update(range(page, page + (1 << fmt.shift - machine.page_shift)))
     if is_cow(copy) and fmt.flags(entry) & WRITE:
         # Hardware may set dirty until the entry is read-only.
-        entry = fmt.wrprotect(table.exchange(index, 0, "fork: take out"))
+        entry = fmt.wrprotect(table.take_out(index, "fork: take out"))
         table.write(index, entry, "fork: write-protect")
     if copy.flags & VM_SHARED:
         entry = fmt.mkclean(entry)

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import MARKER_GUARD
+from pagewatch.model.gather import Zap
 from pagewatch.model.rmap import prepare_anon_vma
-from pagewatch.model.walk import locked_spans, populate
-from pagewatch.model.zap import Zap, zap_range
+from pagewatch.model.walk import locked_spans, populated
+from pagewatch.model.zap import zap_range
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -14,13 +15,11 @@ if TYPE_CHECKING:
 
 def install_guards(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
     """Replace what is in [start, end) by guard markers; write-protection there is lost with it."""
-    if vma.anonymous:
-        # Gives fork a reason to copy the tables, and with them the markers.
-        prepare_anon_vma(mm, vma)
+    # Gives fork a reason to copy the tables, and with them the markers, and collapse one to keep them.
+    prepare_anon_vma(mm, vma)
     address = start
     while address < end:
-        spot = populate(mm, address, "guard: find")
-        with spot.table.lock:
+        with populated(mm, address, "guard: find") as spot:
             entry = spot.table.read(spot.slot, "guard: look")
             done = not entry or bool(spot.fmt.marker(entry) & MARKER_GUARD)
             if not entry:

@@ -19,8 +19,10 @@ from pagewatch.model.arch.format import (
     TABLE,
     UFFD_WP,
     WRITE,
+    YOUNG,
 )
 from pagewatch.model.errors import KernelBug
+from pagewatch.model.memory import PIN_BIAS
 from pagewatch.model.pages import folio_at
 from pagewatch.model.tables import Table
 from pagewatch.model.vma import VM_SHARED
@@ -46,20 +48,27 @@ def broken_invariants(machine: "Machine") -> Iterator[str]:
     """What does not hold, in words."""
     mapped: Counter[int] = Counter()
     swapped: Counter[int] = Counter()
-    n_tables = 0
+    users: Counter[Table] = Counter()
+    counted: set[tuple[int, int]] = set()
     for mm in machine.mms:
         if mm.dead:
             continue
-        n_tables += _count_tables(machine, mm.root)
+        users.update(_reachable(machine, mm.root))
         yield from _areas(mm)
         yield from _locks(mm)
         for address, spot in entries(mm):
-            yield from _entry(mm, address, spot, mapped, swapped)
+            # One leaf may be several entries of a block, and one table may serve several address spaces.
+            again = _continues_block(address, spot) or (spot.table.pfn, spot.slot) in counted
+            counted.add((spot.table.pfn, spot.slot))
+            yield from _entry(mm, address, spot, Counter() if again else mapped, swapped)
     yield from _folios(machine, mapped)
     yield from _swap(machine, swapped)
     yield from _translations(machine)
-    if n_tables != len(machine.tables):
-        yield f"{len(machine.tables)} page tables exist, {n_tables} can be reached"
+    if len(users) != len(machine.tables):
+        yield f"{len(machine.tables)} page tables exist, {len(users)} can be reached"
+    for table, n_users in users.items():
+        if table.sharers != n_users:
+            yield f"{table!r} counts {table.sharers} address spaces, {n_users} use it"
 
 
 def entries(mm: "Mm") -> Iterator[tuple[int, Spot]]:
@@ -69,18 +78,31 @@ def entries(mm: "Mm") -> Iterator[tuple[int, Spot]]:
 
 def _entries_below(machine: "Machine", table: Table, base: int, parent: Spot | None) -> Iterator[tuple[int, Spot]]:
     fmt = table.fmt
+    last = 0
     for index, entry in sorted(table.entries.items()):
         address = base + (index << fmt.shift)
         spot = Spot(table, index, entry, parent)
+        repeated, last = entry == last, entry  # directory entries that share a hugepd
         if fmt.kind(entry) == TABLE:
+            if repeated:
+                continue
             yield from _entries_below(machine, machine.tables.below(table, entry), address, spot)
         elif fmt.kind(entry) != NONE:
             yield address, spot
 
 
-def _count_tables(machine: "Machine", table: Table) -> int:
-    below = (e for e in table.entries.values() if table.fmt.kind(e) == TABLE)
-    return 1 + sum(_count_tables(machine, machine.tables.below(table, e)) for e in below)
+def _reachable(machine: "Machine", table: Table) -> set[Table]:
+    """The tables of one address space, each once."""
+    found = {table}
+    for entry in table.entries.values():
+        if table.fmt.kind(entry) == TABLE:
+            found |= _reachable(machine, machine.tables.below(table, entry))
+    return found
+
+
+def _continues_block(address: int, spot: Spot) -> bool:
+    """Whether the entry belongs to a leaf that an earlier entry begins."""
+    return spot.kind == LEAF and address & spot.fmt.leaf_bytes(spot.entry) - 1 != 0
 
 
 def _areas(mm: "Mm") -> Iterator[str]:
@@ -100,7 +122,13 @@ def _areas(mm: "Mm") -> Iterator[str]:
 def _locks(mm: "Mm") -> Iterator[str]:
     if not mm.mmap_lock.is_free():
         yield f"the mmap lock of {mm} is held"
-    yield from (f"the lock of {vma} is held" for vma in mm.vmas if not vma.lock.is_free())
+    for vma in mm.vmas:
+        if not vma.lock.is_free():
+            yield f"the lock of {vma} is held"
+        if vma.huge_lock is not None and not vma.huge_lock.is_free():
+            yield f"the hugetlb lock of {vma} is held"
+        if vma.file is not None and not vma.file.i_mmap_lock.is_free():
+            yield f"the i_mmap lock of {vma.file!r} is held"
     if mm.pending_flushes:
         yield f"{mm} has {mm.pending_flushes} flushes pending"
 
@@ -123,6 +151,7 @@ def _entry(mm: "Mm", address: int, spot: Spot, mapped: Counter[int], swapped: Co
         mapped[mm.machine.memory.folio(fmt.pfn(entry)).pfn] += 1
     elif kind == LEAF:
         yield from _leaf(mm, vma, where, spot, mapped)
+        yield from _block(vma, where, spot)
 
 
 def _leaf(mm: "Mm", vma: "Vma", where: str, spot: Spot, mapped: Counter[int]) -> Iterator[str]:
@@ -141,14 +170,27 @@ def _leaf(mm: "Mm", vma: "Vma", where: str, spot: Spot, mapped: Counter[int]) ->
             yield f"{where} makes a page writable that is not exclusive: {folio!r}"
 
 
+def _block(vma: "Vma", where: str, spot: Spot) -> Iterator[str]:
+    """The entries of one leaf are alike, but for accessed and dirty, and a huge page has its area's size."""
+    fmt, entry = spot.fmt, spot.entry
+    n_bytes = fmt.leaf_bytes(entry)
+    if vma.hugetlb and n_bytes != vma.page_bytes:
+        yield f"{where} maps {n_bytes} bytes in an area of pages of {vma.page_bytes}"
+    first = spot.slot & -(max(n_bytes >> fmt.shift, 1))
+    head = spot.table.entries.get(first, 0)
+    if fmt.pfn(head) != fmt.pfn(entry) or (fmt.flags(head) ^ fmt.flags(entry)) & ~(YOUNG | DIRTY):
+        yield f"{where} is not like the first entry of its block"
+
+
 def _folios(machine: "Machine", mapped: Counter[int]) -> Iterator[str]:
     for pfn, folio in machine.memory.folios.items():
-        if folio is machine.memory.zero:
+        if machine.memory.is_zero(folio):
             continue
         if folio.mapcount != mapped[pfn]:
             yield f"{folio!r} says it is mapped {folio.mapcount} times, {mapped[pfn]} leaves map it"
         # Failed memory is never given back.
-        held = mapped[pfn] + (folio.mapping is not None) + folio.pincount + folio.poisoned
+        held = mapped[pfn] + (folio.mapping is not None) + folio.poisoned
+        held += folio.pincount * (1 if folio.order else PIN_BIAS)
         held += folio.swap_slot is not None and machine.swap.cache.get(folio.swap_slot[1]) is folio
         if folio.references != held:
             yield f"{folio!r} has {folio.references} references, {held} are accounted for"

@@ -1,18 +1,26 @@
 """The front: a kernel, its processes, and their system calls as methods."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pagewatch.model.areas import check_range, exit_mm, map_area, protect_areas, unmap_areas
 from pagewatch.model.dirty_helpers import Bits, clean_record_shared_mapping_range, wp_shared_mapping_range
 from pagewatch.model.errors import os_error
+from pagewatch.model.explain import Story
 from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.fork import fork_mm
+from pagewatch.model.gup import pin_pages
+from pagewatch.model.hugetlb.sizes import huge_page_bytes
 from pagewatch.model.machine import Machine
 from pagewatch.model.madvise import madvise
 from pagewatch.model.migrate import migrate
 from pagewatch.model.mm import Mm
 from pagewatch.model.mmu import load, store
 from pagewatch.model.mremap import mremap
+from pagewatch.model.pins import Pin, Want
+from pagewatch.model.picture import text
+from pagewatch.model.poison import memory_failure, poisoned_addresses
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan
 from pagewatch.model.scan.exact import flags_of, scan_range
@@ -22,8 +30,9 @@ from pagewatch.model.truncate import punch_hole, truncate
 from pagewatch.model.uffd.context import ALL_FEATURES, Context, Feature
 from pagewatch.model.uffd.events import deliver, unmapped
 from pagewatch.model.uffd.fd import Userfaultfd
-from pagewatch.model.vma import VM_SHARED, Vma
+from pagewatch.model.vma import VM_DONTEXPAND, VM_HUGETLB, VM_SHARED, Vma
 from pagewatch.model.walk import for_each_leaf
+from pagewatch.steps import observed
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.scan import Scan
 
@@ -46,9 +55,18 @@ class Kernel:
         """A process with nothing mapped."""
         return Process(self.machine.new_mm())
 
-    def memfd(self, n_bytes: int) -> FileMapping:
-        """A file in memory."""
-        return FileMapping(self.machine, FileKind.SHMEM, n_bytes)
+    def memfd(self, n_bytes: int, *, huge: str | None = None) -> FileMapping:
+        """A file in memory; of huge pages with ``huge="2M"`` or whatever size the architecture has.
+
+        :raises InvalidArgument: no such size; the error says which there are.
+        :raises OSError: EINVAL for part of a huge page.
+        """
+        if huge is None:
+            return FileMapping(self.machine, FileKind.SHMEM, n_bytes)
+        page_bytes = huge_page_bytes(self.machine.fmt, huge)
+        if n_bytes % page_bytes:
+            raise os_error(errno.EINVAL, "ftruncate")
+        return FileMapping(self.machine, FileKind.HUGETLB, n_bytes, page_bytes=page_bytes)
 
     def disk_file(self, n_bytes: int) -> FileMapping:
         """A file of a file system with a disk below; zeros at first."""
@@ -61,6 +79,26 @@ class Kernel:
     def punch_hole(self, file: FileMapping, offset: int, n_bytes: int) -> None:
         """Make a byte range of a file zeros and give its pages back (``fallocate``)."""
         punch_hole(file, offset, n_bytes)
+
+    def memory_failure(self, pfn: int) -> None:
+        """A frame of memory has failed: what it held is lost, unless a file has it on disk."""
+        memory_failure(self.machine, pfn)
+
+    @contextmanager
+    def explain(self, process: "Process", start: int, n_bytes: int = 1) -> Iterator[Story]:
+        """Within the block, follow what happens to the pages of a range (bytes), and tell it in words.
+
+        Works with and without a scheduler; ``print(story)`` afterwards.
+        """
+        story = Story(process.mm, start, start + n_bytes)
+        with observed(story):
+            yield story
+        story.end()
+
+    @property
+    def log(self) -> list[str]:
+        """What the kernel printed, oldest first."""
+        return self.machine.log
 
     def wp_shared_mapping_range(self, mapping: FileMapping, first: int, count: int) -> int:
         """Make pages [first, first + count) of a file read-only in every shared mapping.
@@ -99,20 +137,34 @@ class Process:
         file: FileMapping | None = None,
         offset: int = 0,
         at: int | None = None,
+        huge: str | None = None,
     ) -> int:
         """Map memory and return its address; shared memory without a file gets one of its own.
 
         :param at: map exactly there, replacing what is there.
-        :raises OSError: EINVAL, ENOMEM.
+        :param huge: a page size such as "2M" (MAP_HUGETLB); lengths are rounded up to it. A file from
+            ``memfd(huge=...)`` brings its own.
+        :raises InvalidArgument: the architecture has no such page size; the error says which it has.
+        :raises OSError: EINVAL, ENOMEM; EBUSY where an architecture cannot have pages of two sizes so close.
         """
         machine = self.mm.machine
-        if shared and file is None:
+        flags = VM_SHARED if shared else 0
+        if huge is not None and file is None:
+            page_bytes = huge_page_bytes(machine.fmt, huge)
+            n_bytes = length + page_bytes - 1 & -page_bytes
+            file = FileMapping(machine, FileKind.HUGETLB, n_bytes, page_bytes=page_bytes)
+        elif shared and file is None:
             file = FileMapping(machine, FileKind.SHMEM, length)
+        if file is not None and file.kind is FileKind.HUGETLB:
+            # Nothing is reserved beyond what was mapped at first, so it cannot grow.
+            flags |= VM_HUGETLB | VM_DONTEXPAND
+        elif huge is not None:
+            raise os_error(errno.EINVAL, "mmap")
         return map_area(
             self.mm,
             length,
             prot=prot,
-            flags=VM_SHARED if shared else 0,
+            flags=flags,
             file=file,
             offset=offset,
             at=at,
@@ -222,19 +274,37 @@ class Process:
         """
         return migrate(self.mm, start, start + n_bytes)
 
+    def poisoned_addresses(self, start: int, end: int) -> list[int]:
+        """Pages of [start, end) whose memory failed, or is marked so; ascending."""
+        return poisoned_addresses(self.mm, start, end)
+
+    def pin(self, start: int, n_pages: int, want: Want = Want.WRITE, *, cpu: int = 0) -> Pin:
+        """Pin pages from ``start`` (bytes) on for a device or for io_uring; fewer if not all can be had.
+
+        :raises OSError: as :func:`~pagewatch.model.gup.get_user_pages`.
+        """
+        want |= Want.PIN
+        machine = self.mm.machine
+        return Pin(machine, pin_pages(self.mm, machine.cpus[cpu], start, n_pages, want), want)
+
     def exit(self) -> None:
         """End the process: its memory goes, later calls on its descriptors fail."""
         exit_mm(self.mm)
 
     def pinned_addresses(self) -> list[int]:
-        """Pages that are pinned now, ascending (bytes)."""
+        """Pages that are pinned now, ascending (bytes); of a large folio all, if any is."""
         mm = self.mm
         return [
-            leaf.start
+            address
             for vma in mm.vmas
             for leaf in for_each_leaf(mm, vma.start, vma.end)
             if (folio := mm.machine.memory.find(leaf.pfn)) is not None and folio.pincount
+            for address in range(leaf.start, leaf.end, mm.machine.page_bytes)
         ]
+
+    def picture(self, start: int, end: int) -> str:
+        """The page tables of [start, end) as text; :func:`~pagewatch.model.picture.svg` draws them."""
+        return text(self.mm, start, end)
 
     @property
     def areas(self) -> tuple[Vma, ...]:

@@ -4,19 +4,18 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, LEAF, MARKER, MARKER_POISON, SWAP, YOUNG
 from pagewatch.model.pages import folio_at
+from pagewatch.model.thp import whole_spans
 from pagewatch.model.tlb import flush_range
-from pagewatch.model.walk import locked_spans
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
     from pagewatch.model.tables import Table
+    from pagewatch.model.vma import Vma
 
 
-def mark_lazy_free(mm: "Mm", start: int, end: int) -> None:
+def mark_lazy_free(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
     """Make anonymous leaves clean, so that reclaim may drop them; swapped pages are dropped at once."""
-    for span in locked_spans(mm, start, end, "lazy free: walk"):
-        if span.spot.level:
-            continue
+    for span in whole_spans(mm, vma, start, end, "lazy free: walk"):
         changed = [_mark(mm, span.spot.table, index) for index in span.indexes]
         if any(changed):
             flush_range(mm, span.start, span.end)
@@ -40,6 +39,6 @@ def _mark(mm: "Mm", table: "Table", index: int) -> bool:
     folio.dirty = False
     if not fmt.flags(entry) & (DIRTY | YOUNG):
         return False
-    entry = table.exchange(index, 0, "lazy free: take out")
+    entry = table.take_out(index, "lazy free: take out")
     table.write(index, fmt.mkold(fmt.mkclean(entry)), "lazy free: put back clean")
     return True

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch import ARCHES
+from pagewatch.model.arch.format import INVALID
 from pagewatch.model.memory import Memory
 from pagewatch.model.mm import Mm
 from pagewatch.model.quirks import Quirks
@@ -35,6 +36,7 @@ class Machine:
         "swap",
         "tables",
         "task_bytes",
+        "thp_bytes",
     )
 
     def __init__(self, arch: str, *, cpus: int, quirks: Quirks) -> None:
@@ -50,6 +52,9 @@ class Machine:
         # The lower half is the user's, as on x86-64; its last page stays unmapped.
         self.task_bytes = (1 << self.fmt.address_bits - 1) - self.page_bytes
         self.pmd_bytes = 1 << self.fmt.at[1].shift
+        middle = self.fmt.at[1]
+        has_thp = self.pmd_bytes in middle.leaf_sizes and bool(middle.supported & INVALID)
+        self.thp_bytes = self.pmd_bytes if has_thp else 0
         self.memory = Memory(self.page_bytes)
         self.tables = Tables(self.fmt, self.memory)
         self.swap = Swap()

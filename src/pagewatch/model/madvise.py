@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.areas import isolate, merge_around
 from pagewatch.model.errors import os_error
+from pagewatch.model.gather import Zap
 from pagewatch.model.guard import install_guards, remove_guards
 from pagewatch.model.lazyfree import mark_lazy_free
 from pagewatch.model.populate import populate_range
@@ -26,7 +27,7 @@ from pagewatch.model.vma import (
     VM_WIPEONFORK,
     Vma,
 )
-from pagewatch.model.zap import Zap, zap_range
+from pagewatch.model.zap import zap_range
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -114,7 +115,7 @@ def _free(mm: "Mm", vma: Vma, start: int, end: int) -> None:
         raise os_error(errno.EINVAL, "madvise")
     deliver([removing(vma, start, end)])
     with mm.mmap_lock.shared:
-        mark_lazy_free(mm, start, end)
+        mark_lazy_free(mm, vma, start, end)
 
 
 def _remove(mm: "Mm", vma: Vma, start: int, end: int) -> None:

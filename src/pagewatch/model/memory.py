@@ -5,6 +5,7 @@ goes word by word, as hardware does: a store that races with it lands before or 
 Frame numbers are never used twice, so any access to a freed frame is seen at once.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pagewatch.model.errors import UseAfterFree
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 WORD_BYTES = 8
 """Bytes that hardware moves in one step."""
+
+PIN_BIAS = 1024
+"""References that a pin of a small folio counts for (``GUP_PIN_COUNTING_BIAS``)."""
 
 Words = dict[int, int]
 
@@ -51,7 +55,7 @@ class Folio:
         self.mapcount = 0
         """Leaves that map any part of it."""
         self.pincount = 0
-        """Pins (FOLL_PIN), each also a reference."""
+        """Pins (FOLL_PIN): each is a reference of a large folio, ``PIN_BIAS`` references of a small one."""
         self.anon_vma: AnonVma | None = None
         """Set for anonymous folios."""
         self.mapping: FileMapping | None = None
@@ -72,13 +76,6 @@ class Folio:
         self._lock: Lock | None = None
 
     @property
-    def lock(self) -> Lock:
-        """The folio lock: its holder may change what the folio belongs to (``folio_lock``)."""
-        if self._lock is None:
-            self._lock = Lock(("folio", self.pfn), "folio lock")
-        return self._lock
-
-    @property
     def n_pages(self) -> int:
         """How many frames."""
         return 1 << self.order
@@ -88,6 +85,18 @@ class Folio:
         """Whether it is anonymous memory."""
         return self.anon_vma is not None
 
+    @property
+    def maybe_pinned(self) -> bool:
+        """What the kernel knows of pins (``folio_maybe_dma_pinned``): many references look like one, too."""
+        return self.pincount > 0 if self.order else self.references >= PIN_BIAS
+
+    @property
+    def lock(self) -> Lock:
+        """The folio lock: its holder may change what the folio belongs to (``folio_lock``)."""
+        if self._lock is None:
+            self._lock = Lock(("folio", self.pfn), "folio lock")
+        return self._lock
+
     def __repr__(self) -> str:
         kind = "anon" if self.anon else "file" if self.mapping else "kernel"
         return f"<Folio {kind} pfn={self.pfn:#x} order={self.order} refs={self.references}>"
@@ -96,7 +105,7 @@ class Folio:
 class Memory:
     """The frame allocator."""
 
-    __slots__ = ("_large", "_next_pfn", "folios", "page_bytes", "zero")
+    __slots__ = ("_below", "_huge_zero", "_large", "_next_pfn", "folios", "page_bytes", "zero")
 
     def __init__(self, page_bytes: int) -> None:
         """:param page_bytes: size of the smallest page."""
@@ -105,21 +114,41 @@ class Memory:
         """Living folios by first frame."""
         self._large: list[int] = []
         self._next_pfn = 0x100
+        self._below: Iterator[int] = iter(())
         self.zero = self.alloc()
         """The zero page: mapped by read faults, never counted."""
+        self._huge_zero: Folio | None = None
 
     def alloc(self, order: int = 0) -> Folio:
         """A fresh, zeroed folio with one reference."""
         n_pages = 1 << order
         pfn = -(-self._next_pfn // n_pages) * n_pages
+        if pfn > self._next_pfn:
+            self._below = iter(range(self._next_pfn, pfn))
         self._next_pfn = pfn + n_pages
         folio = self.folios[pfn] = Folio(pfn, order)
         if order and order not in self._large:
             self._large.append(order)
         return folio
 
+    def huge_zero(self, order: int) -> Folio:
+        """The huge zero page, never counted; made when it is first wanted (``mm_get_huge_zero_folio``)."""
+        if self._huge_zero is None:
+            self._huge_zero = self.alloc(order)
+        return self._huge_zero
+
+    def is_zero(self, folio: Folio) -> bool:
+        """Whether this is the zero page or the huge zero page."""
+        return folio is self.zero or folio is self._huge_zero
+
     def alloc_frame(self) -> int:
-        """A frame for a page table; its number, never to be used again."""
+        """A frame for a page table; its number, never to be used again.
+
+        What lies before large folios comes first: some formats want their tables low in memory.
+        """
+        below = next(self._below, None)
+        if below is not None:
+            return below
         self._next_pfn += 1
         return self._next_pfn - 1
 

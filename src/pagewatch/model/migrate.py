@@ -125,7 +125,7 @@ def _make_migration_entry(mm: "Mm", table: "Table", index: int, address: int, fo
     if folio.anon and 0 in folio.exclusive:
         # Who pins without a lock looks at the entry again after pinning: so clear and flush, then look for pins.
         flush_range(mm, address, address + mm.machine.page_bytes)
-        if folio.pincount:
+        if folio.maybe_pinned:
             table.write(index, entry, "migrate: put back")
             return False
     if fmt.kind(entry) == LEAF and not quirks.migrate_drops_dirty:

@@ -32,6 +32,7 @@ class Mm:
         "pending_flushes",
         "root",
         "vmas",
+        "write_protect_seq",
     )
 
     def __init__(self, machine: "Machine", number: int) -> None:
@@ -46,6 +47,8 @@ class Mm:
         self.notifiers: list[SecondaryMmu] = []
         self.pending_flushes = 0
         """Changes whose flush is deferred past the table lock (``tlb_flush_pending``)."""
+        self.write_protect_seq = 0
+        """Odd while fork makes entries read-only: a pin taken without a lock meanwhile is given back."""
         self.dead = False
         self._write_locked: list[Vma] = []
 

@@ -14,12 +14,14 @@ from pagewatch.model.arch.format import (
 )
 from pagewatch.model.areas import link, merge_around, unmap_areas
 from pagewatch.model.errors import os_error
+from pagewatch.model.hugetlb.mremap import move_huge
 from pagewatch.model.notifier import Event, invalidating
+from pagewatch.model.thp import split_locked, whole_spans
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Context, Feature, Message
 from pagewatch.model.uffd.events import deliver, moved, unmapped
 from pagewatch.model.vma import VM_ACCOUNT, VM_DONTEXPAND, VM_LOCKED, VM_PFNMAP, VM_SHARED, VM_UFFD, Vma
-from pagewatch.model.walk import locked_spans, populate
+from pagewatch.model.walk import Span, populate, seek_level
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -126,6 +128,8 @@ def _carry_out(mm: "Mm", vma: Vma | None, wanted: Request, events: list[Message 
     """One area's part of a request."""
     if vma is None:
         raise os_error(errno.EFAULT, "mremap")
+    if vma.hugetlb:
+        wanted = _check_huge(vma, wanted)
     _check_area(vma, wanted)
     if wanted.goes_to_target:
         return _move_to(mm, wanted, events)
@@ -147,6 +151,16 @@ def _check_area(vma: Vma, wanted: Request) -> None:
         raise os_error(errno.EFAULT, "mremap")
     if wanted.new_bytes > wanted.old_bytes and vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
         raise os_error(errno.EFAULT, "mremap")
+
+
+def _check_huge(vma: Vma, wanted: Request) -> Request:
+    """Whole huge pages only, and never more than there were: nothing was reserved for more."""
+    huge = vma.page_bytes
+    old_bytes, new_bytes = (n_bytes + huge - 1 & -huge for n_bytes in (wanted.old_bytes, wanted.new_bytes))
+    misaligned = wanted.old & huge - 1 or (wanted.fixed and wanted.target & huge - 1)
+    if misaligned or new_bytes > old_bytes or wanted.flags & MREMAP_DONTUNMAP:
+        raise os_error(errno.EINVAL, "mremap")
+    return Request(wanted.old, old_bytes, new_bytes, wanted.flags, wanted.target)
 
 
 def _unmap(mm: "Mm", start: int, end: int, events: list[Message | None]) -> None:
@@ -192,7 +206,7 @@ def _move(mm: "Mm", wanted: Request, events: list[Message | None]) -> int:
     link(mm, copy)
     copy = merge_around(mm, copy)
     with invalidating(mm, Event.UNMAP, old, old + n_bytes):
-        _move_entries(mm, vma, target, old, n_bytes)
+        _move_entries(mm, vma, copy, target, old, n_bytes)
     events.append(moved(watcher, old, target, n_bytes))
     if watcher is not None and not _keeps_watch(watcher):
         # The whole area that the copy is part of now, neighbours that it merged with included.
@@ -246,30 +260,52 @@ def _keeps_watch(context: Context | None) -> bool:
     return context is not None and bool(context.features & Feature.EVENT_REMAP)
 
 
-def _move_entries(mm: "Mm", vma: Vma, to: int, old: int, n_bytes: int) -> None:
-    """Carry every entry to its new table, under both tables' locks (``move_page_tables``)."""
-    shift = mm.machine.page_shift
+def _move_entries(mm: "Mm", vma: Vma, copy: Vma, to: int, old: int, n_bytes: int) -> None:
+    """Carry every entry to ``to``, part of ``copy``, under both tables' locks (``move_page_tables``).
+
+    Where the source has a table, so has the target then, even if nothing stands in it.
+    """
     lift = vma.uffd is not None and not _keeps_watch(vma.uffd)
-    for span in locked_spans(mm, old, old + n_bytes, "mremap: walk"):
-        if span.spot.level:
+    if vma.hugetlb:
+        move_huge(mm, vma, copy, old, n_bytes, lift=lift)
+        return
+    for span in whole_spans(mm, vma, old, old + n_bytes, "mremap: walk"):
+        table, level = span.spot.table, span.spot.level
+        if level and not _has_room(mm, to + span.start - old, level):
+            split_locked(mm, vma, span.spot, span.start)
             continue
-        table, address = span.spot.table, span.start
-        changed = False
-        for index in span.indexes:
-            if table.read(index, "mremap: read"):
-                target = populate(mm, to + address - old, "mremap: make tables")
-                # Both tables may be one and the same.
-                if target.table is not table:
-                    target.table.lock.acquire()
-                _move_entry(table, index, target.table, target.slot, lift=lift)
-                if target.table is not table:
-                    target.table.lock.release()
-                changed = True
-            address += 1 << shift
-        # Before the lock is dropped: a stale translation must not write to a page that
-        # somebody has found, and freed, at its new address.
-        if changed:
+        if _move_span(mm, span, to + span.start - old, lift=lift):
+            # Before the lock is dropped: a stale translation must not write to a page that
+            # somebody has found, and freed, at its new address.
             flush_range(mm, span.start, span.end)
+
+
+def _move_span(mm: "Mm", span: Span, to: int, *, lift: bool) -> bool:
+    """Carry the entries under one table; says whether there were any."""
+    table, fmt, changed = span.spot.table, span.spot.fmt, False
+    target: Table | None = None
+    for index in span.indexes:
+        slot = fmt.index(to)
+        if target is None or slot == 0:
+            target = populate(mm, to, "mremap: make tables", fmt.level).table
+        if table.read(index, "mremap: read"):
+            # Both tables may be one and the same.
+            if target is not table:
+                target.lock.acquire()
+            _move_entry(table, index, target, slot, lift=lift)
+            if target is not table:
+                target.lock.release()
+            changed = True
+        to += 1 << fmt.shift
+    return changed
+
+
+def _has_room(mm: "Mm", target: int, level: int) -> bool:
+    """Whether a leaf of that level can stand at an address: it is aligned, and nothing is there."""
+    if target & (1 << mm.machine.fmt.at[level].shift) - 1:
+        return False
+    spot = seek_level(mm, target, level, "mremap: look")
+    return spot.entry == 0
 
 
 def _move_entry(table: "Table", index: int, target: "Table", slot: int, *, lift: bool) -> None:

@@ -65,6 +65,15 @@ class SecondaryMmu:
         self.translations[address >> self.mm.machine.page_shift] = (pfn, writable)
         return True
 
+    def change(self, address: int, pfn: int) -> bool:
+        """The page behind an address is another one now (``change_pte``); says whether that changed anything."""
+        access(("secondary", self.mm.id), WRITE, "notifier: change_pte")
+        vpn = address >> self.mm.machine.page_shift
+        if vpn not in self.translations:
+            return False
+        self.translations[vpn] = (pfn, False)
+        return True
+
     def lookup(self, address: int) -> tuple[int, bool] | None:
         """The translation of an address, if established."""
         access(("secondary", self.mm.id), READ, "secondary: look up")
@@ -73,6 +82,12 @@ class SecondaryMmu:
     def close(self) -> None:
         """Unsubscribe."""
         self.mm.notifiers.remove(self)
+
+
+def change_secondary(mm: "Mm", address: int, pfn: int) -> None:
+    """Tell every secondary MMU of a new page (``mmu_notifier_change_pte``)."""
+    for listener in tuple(mm.notifiers):
+        listener.change(address, pfn)
 
 
 @contextmanager

@@ -28,14 +28,16 @@ def zero_leaf(machine: "Machine", fmt: EntryFormat, flags: int) -> int:
     return fmt.leaf(machine.memory.zero.pfn, flags)
 
 
-def map_anon(mm: "Mm", vma: "Vma", folio: "Folio", address: int, *, page: int = 0) -> None:
+def map_anon(mm: "Mm", vma: "Vma", folio: "Folio", address: int, *, page: int = 0, n_pages: int = 1) -> None:
     """Count one more leaf of a new anonymous folio that nobody shares (``folio_add_new_anon_rmap``).
 
     The leaf takes over the caller's reference.
+
+    :param page: the first page of the folio that it maps, at ``address``. :param n_pages: how many.
     """
     folio.anon_vma = prepare_anon_vma(mm, vma)
     folio.index = vma.index_of(address, mm.machine.page_shift) - page
-    folio.exclusive.add(page)
+    folio.exclusive.update(range(page, page + n_pages))
     _count(folio, 1, "rmap: add anon")
 
 

@@ -6,7 +6,6 @@ for writing over all of it. UFFDIO_WRITEPROTECT holds it for reading, so a write
 change and flush: it looks at the counter before it copies a page.
 """
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
@@ -24,9 +23,12 @@ from pagewatch.model.arch.format import (
     WRITE,
     EntryFormat,
 )
+from pagewatch.model.change import Change
 from pagewatch.model.fault.state import leaf_flags
+from pagewatch.model.hugetlb.protect import change_huge_protection
 from pagewatch.model.pages import folio_at
 from pagewatch.model.tables import Table
+from pagewatch.model.thp import split_locked
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.vma import VM_SHARED, VM_WRITE
 from pagewatch.model.walk import locked_spans, populate
@@ -37,34 +39,39 @@ if TYPE_CHECKING:
     from pagewatch.model.vma import Vma
 
 
-class Change(Enum):
-    """What to change; access rights always become those of the area."""
-
-    ACCESS = "access rights only (mprotect)"
-    WP = "set userfaultfd write-protection"
-    RESOLVE = "lift userfaultfd write-protection"
-
-
 def change_protection(mm: "Mm", vma: "Vma", start: int, end: int, change: Change) -> int:
-    """Apply a change to the part [start, end) of an area (bytes); returns how many entries changed."""
-    if change is Change.WP and vma.wp_markers:
-        _make_tables(mm, start, end)
+    """Apply a change to the part [start, end) of an area (bytes); returns how many pages changed."""
+    if vma.hugetlb:
+        return change_huge_protection(mm, vma, start, end, change)
     access(("pending flushes", mm.id), RMW, "protect: flush pending")
     mm.pending_flushes += 1
-    first = last = changed = 0
-    for span in locked_spans(mm, start, end, "protect: walk"):
-        if span.spot.level:
-            continue
-        address = span.start
-        for index in span.indexes:
-            if _change_entry(mm, vma, span.spot.table, index, change):
-                first, last = (first if changed else address), address + mm.machine.page_bytes
-                changed += 1
-            address += mm.machine.page_bytes
+    changed = _change_entries(mm, vma, start, end, change)
     if changed:
-        flush_range(mm, first, last)
+        flush_range(mm, changed[0][0], changed[-1][1])
     access(("pending flushes", mm.id), RMW, "protect: flushed")
     mm.pending_flushes -= 1
+    return sum(last - first for first, last in changed) >> mm.machine.page_shift
+
+
+def _change_entries(mm: "Mm", vma: "Vma", start: int, end: int, change: Change) -> list[tuple[int, int]]:
+    """Change entry by entry; the ranges of those that changed (``change_pmd_range``)."""
+    changed = []
+    for span in locked_spans(mm, start, end, "protect: walk"):
+        if span.hole:
+            if change is Change.WP and vma.wp_markers:
+                # Markers need tables to stand in.
+                _make_tables(mm, span.start, span.end)
+                changed += _change_entries(mm, vma, span.start, span.end, change)
+            continue
+        if span.partial or (span.spot.level and change is not Change.ACCESS and not vma.anonymous):
+            # userfaultfd protects file memory page by page: what is under a huge leaf, too.
+            split_locked(mm, vma, span.spot, span.start)
+            continue
+        address, step = span.start, 1 << span.spot.table.fmt.shift
+        for index in span.indexes:
+            if _change_entry(mm, vma, span.spot.table, index, change):
+                changed.append((address, address + step))
+            address += step
     return changed
 
 
@@ -82,7 +89,7 @@ def _change_entry(mm: "Mm", vma: "Vma", table: Table, index: int, change: Change
     kind = fmt.kind(entry)
     if kind == LEAF:
         # Hardware may set accessed and dirty at any time: take the entry out, change it, put it back.
-        entry = table.exchange(index, 0, "protect: take out")
+        entry = table.take_out(index, "protect: take out")
         table.write(index, _changed_leaf(mm, vma, fmt, entry, change), "protect: put back")
         return True
     if kind == MARKER:

@@ -5,6 +5,7 @@ PAGEMAP_SCAN fixes of 2026, without CONFIG_MEM_SOFT_DIRTY and CONFIG_MEMORY_FAIL
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,14 @@ class Quirks:
     """Before the 2026 fixes: a hugetlb page counts as whole only at 2 MiB, so larger ones are never armed."""
     scan_hugetlb_hole_deadlocks: bool = False
     """Before the 2026 fixes: arming a table-less hugetlb range takes the vma lock twice and hangs for ever."""
+    hugetlb_vma_lock: bool = True
+    """Since 5.7 (by ``i_mmap_rwsem``) and 6.1 (by a lock of its own): who works on a huge entry keeps its page
+    table from being unshared; before, a fault could go on in a table that was others' by then."""
+    hugetlb_unshare_syncs: bool = True
+    """Since 6.16 (CVE-2025-38085): unsharing waits for lockless walkers before it gives up the page table."""
+    hugetlb_unshare_flushes: bool = True
+    """Since 5.16 (CVE-2021-4002): unmapping flushes what an unshared page table spanned; before, stale
+    translations reached pages that the last sharer had freed."""
     uffd_refuses_special: bool = True
     """2026 fixes: registering IO, PFNMAP, MIXEDMAP and DONTEXPAND mappings is EINVAL."""
     zap_frees_tables: bool = True
@@ -32,6 +41,19 @@ class Quirks:
     """mremap that only moves takes all areas of its range along (since 6.17); before, EFAULT at the second."""
     guard_category: bool = True
     """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
+
+    thp_enabled: Literal["always", "madvise", "never"] = "madvise"
+    """/sys/kernel/mm/transparent_hugepage/enabled."""
+    thp_zero_page: bool = True
+    """.../use_zero_page: a read fault maps the huge zero page."""
+    thp_replaces_zero_page: bool = True
+    """Since 6.13: a write to the huge zero page gives a huge page; before it was split."""
+    flush_is_broadcast: bool = False
+    """TLB flushes are broadcast by hardware (arm64, powerpc, s390) instead of sent as interrupts: they wait
+    for instructions under way, not for sections with interrupts off."""
+
+    notifier_change_pte: bool = False
+    """Before 6.10: copy-on-write told secondary MMUs the new page directly (``set_pte_at_notify``)."""
 
     # What follows are defects, to be explored: what the kernel does instead is the default.
     dirty_helpers_skip_flush: bool = False
@@ -49,3 +71,10 @@ class Quirks:
     scan_flushes_only_changes: bool = False
     """Proposed in review and left aside: PAGEMAP_SCAN flushes up to the last entry that it protected. The
     kernel flushes up to where its walk of the table stopped."""
+    gup_fast_skips_pte_recheck: bool = False
+    """Fast GUP does not look at the entry again after it took the page."""
+    gup_fast_skips_pmd_recheck: bool = False
+    """Before 6.1 (70cbc3cc78a9): fast GUP did not look at the directory entry again, and could take a page
+    that a collapse was just replacing."""
+    gup_hugepd_skips_unshare: bool = False
+    """Before 6.10: fast GUP of a hugepd let read pins of pages through that are not exclusive."""

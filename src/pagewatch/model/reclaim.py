@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, EXCLUSIVE, LEAF, SOFT_DIRTY, UFFD_WP
 from pagewatch.model.file import FileKind
+from pagewatch.model.gather import Gather, Zap
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, unmap
 from pagewatch.model.swap import SWAP_TYPE
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.walk import locked_spans
-from pagewatch.model.zap import Gather, Zap, leave_marker
+from pagewatch.model.zap import leave_marker
 
 if TYPE_CHECKING:
     from pagewatch.model.memory import Folio
@@ -38,7 +39,7 @@ def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: i
     fmt, machine = table.fmt, mm.machine
     entry = table.read(index, "page out: look")
     folio = folio_at(machine, fmt, entry) if fmt.kind(entry) == LEAF else None
-    if folio is None or folio.order or folio.mapcount != 1 or folio.pincount:
+    if folio is None or folio.order or folio.mapcount != 1 or folio.maybe_pinned:
         return
     if folio.anon and not folio.lazy_free and not machine.swap.on:
         return

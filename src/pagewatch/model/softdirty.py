@@ -54,7 +54,7 @@ def _clear_soft_dirty(mm: "Mm") -> None:
             mm.lock_vma(vma)
             vma.flags &= ~VM_SOFTDIRTY
             for span in locked_spans(mm, vma.start, vma.end, "clear_refs: walk"):
-                if span.spot.level == 0:
+                if not span.hole:
                     for index in span.indexes:
                         _clear_entry(mm, span.spot.table, index)
         flush_mm(mm)
@@ -67,9 +67,9 @@ def _clear_entry(mm: "Mm", table: "Table", index: int) -> None:
     kind = fmt.kind(entry)
     if kind == LEAF:
         folio = folio_at(mm.machine, fmt, entry)
-        if folio is not None and folio.anon and folio.pincount:
+        if folio is not None and folio.anon and folio.maybe_pinned:
             return
-        entry = table.exchange(index, 0, "clear_refs: take out")
+        entry = table.take_out(index, "clear_refs: take out")
         table.write(index, fmt.clear_soft_dirty(fmt.wrprotect(entry)), "clear_refs: put back")
     elif kind not in (NONE, MARKER) and fmt.flags(entry) & SOFT_DIRTY:
         table.write(index, fmt.swp_clear_soft_dirty(entry), "clear_refs: clear absent")
@@ -81,15 +81,15 @@ def _clear_accessed(mm: "Mm", kind: int) -> None:
             if _skipped(vma, kind):
                 continue
             for span in locked_spans(mm, vma.start, vma.end, "clear_refs: walk"):
-                if span.spot.level:
+                if span.hole:
                     continue
                 table = span.spot.table
                 for index in span.indexes:
                     if table.fmt.kind(table.read(index, "clear_refs: look")) == LEAF:
-                        entry = table.exchange(index, 0, "clear_refs: take out")
+                        entry = table.take_out(index, "clear_refs: take out")
                         table.write(index, table.fmt.mkold(entry), "clear_refs: put back old")
         flush_mm(mm)
 
 
 def _skipped(vma: "Vma", kind: int) -> bool:
-    return (kind == CLEAR_ANON and vma.file is not None) or (kind == CLEAR_FILE and vma.file is None)
+    return vma.hugetlb or (kind == CLEAR_ANON and vma.file is not None) or (kind == CLEAR_FILE and vma.file is None)

@@ -12,11 +12,13 @@ Some facts about TLBs
 Entries are tagged by address space, so switching address spaces flushes nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pagewatch.model.locks import Lock
 from pagewatch.model.tables import Table
-from pagewatch.steps import READ, WRITE, access
+from pagewatch.steps import READ, WAIT, WRITE, access, wait
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -39,14 +41,30 @@ class Translation:
 class Cpu:
     """One CPU: its TLB, and the lock that stands for an instruction or a section with interrupts off."""
 
-    __slots__ = ("interrupts", "number", "tlb")
+    __slots__ = ("_interrupts_off", "interrupts", "number", "tlb")
 
     def __init__(self, number: int) -> None:
         """:param number: 0 for the first."""
         self.number = number
         self.interrupts = Lock(("cpu", number), f"cpu{number}: instruction")
+        self._interrupts_off = False
         self.tlb: dict[tuple[int, int], Translation] = {}
         """(address space, virtual page) -> translation."""
+
+    @contextmanager
+    def interrupts_off(self) -> Iterator[None]:
+        """A section with interrupts off, of many instructions: interrupts wait for its end, broadcasts do not."""
+        with self.interrupts:
+            self._interrupts_off = True
+            try:
+                yield
+            finally:
+                self._interrupts_off = False
+
+    def drain(self) -> None:
+        """Wait for an instruction under way, as hardware does at the end of a broadcast flush."""
+        lock = self.interrupts
+        wait(lock.key, WAIT, "flush: wait for instructions", lambda: self._interrupts_off or lock.is_free())
 
     def lookup(self, mm_id: int, vpn: int) -> Translation | None:
         """The cached translation of a page."""
@@ -72,9 +90,12 @@ def flush_range(mm: "Mm", start: int, end: int) -> None:
     shift = mm.machine.page_shift
     first, last = start >> shift, end >> shift
     for cpu in mm.cpus:
-        with cpu.interrupts:
-            for vpn in _cached(cpu, mm.id, first, last):
-                cpu.evict(mm.id, vpn, "flush: invalidate")
+        if mm.machine.quirks.flush_is_broadcast:
+            _invalidate(cpu, mm.id, first, last)
+            cpu.drain()
+        else:
+            with cpu.interrupts:
+                _invalidate(cpu, mm.id, first, last)
 
 
 def flush_mm(mm: "Mm") -> None:
@@ -90,6 +111,11 @@ def sync_cpus(mm: "Mm") -> None:
     for cpu in mm.cpus:
         with cpu.interrupts:
             pass
+
+
+def _invalidate(cpu: Cpu, mm_id: int, first: int, last: int) -> None:
+    for vpn in _cached(cpu, mm_id, first, last):
+        cpu.evict(mm_id, vpn, "flush: invalidate")
 
 
 def _cached(cpu: Cpu, mm_id: int, first: int, last: int) -> list[int]:

@@ -55,6 +55,7 @@ class Vma:
         "end",
         "file",
         "flags",
+        "huge_lock",
         "lock",
         "name",
         "page_bytes",
@@ -90,6 +91,9 @@ class Vma:
         """Set by the first fault that gives it anonymous memory of its own."""
         self.uffd: Context | None = None
         self.lock = RwLock(("vma", number), "vma lock")
+        hugetlb = bool(flags & VM_HUGETLB)
+        self.huge_lock = RwLock(("hugetlb vma", number), "hugetlb vma lock") if hugetlb else None
+        """The hugetlb vma lock; gone when the area is being unmapped for good, and with it page table sharing."""
 
     @property
     def anonymous(self) -> bool:

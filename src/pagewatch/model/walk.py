@@ -93,7 +93,7 @@ class Leaf(NamedTuple):
 
 def frame_of(fmt: EntryFormat, entry: int, address: int) -> int:
     """The frame that a leaf maps at an address (bytes)."""
-    return fmt.pfn(entry) + ((address & (1 << fmt.shift) - 1) >> fmt.page_shift)
+    return fmt.pfn(entry) + ((address & fmt.leaf_bytes(entry) - 1) >> fmt.page_shift)
 
 
 def seek(mm: "Mm", address: int, label: str = "walk") -> Spot:

@@ -5,7 +5,6 @@ reach a folio that is somebody else's already. Shared dirty file pages are flush
 dropped: writeback may clean the page as soon as the entry is gone.
 """
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
@@ -19,63 +18,26 @@ from pagewatch.model.arch.format import (
     SWAP,
 )
 from pagewatch.model.fault.state import entry_is_wp
+from pagewatch.model.gather import Gather, Zap
+from pagewatch.model.hugetlb.sharing import widened
+from pagewatch.model.hugetlb.zap import zap_huge
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, keep_dirty, unmap
 from pagewatch.model.tables import Table
+from pagewatch.model.thp import whole_spans
 from pagewatch.model.tlb import flush_range
-from pagewatch.model.walk import Span, Spot, locked_spans, seek
+from pagewatch.model.walk import Span, Spot, seek
 
 if TYPE_CHECKING:
-    from pagewatch.model.memory import Folio
     from pagewatch.model.mm import Mm
     from pagewatch.model.vma import Vma
-
-
-class Zap(Enum):
-    """How thorough to be."""
-
-    DONTNEED = "contents only: protection of file memory stays as markers, guards stay"
-    TRUNCATE = "contents that are gone from the file; private copies, too"
-    UNMAP = "everything, markers and guards included"
-    HOLE = "page-cache pages only: private copies stay"
-
-
-class Gather:
-    """What was taken out and waits for its flush (``struct mmu_gather``)."""
-
-    __slots__ = ("end", "folios", "mm", "start")
-
-    def __init__(self, mm: "Mm") -> None:
-        """:param mm: the address space that loses the pages."""
-        self.mm = mm
-        self.folios: list[Folio] = []
-        self.start = self.end = 0
-
-    def add(self, address: int, n_bytes: int, folio: "Folio | None") -> None:
-        """Note a cleared leaf and the reference it held."""
-        self.start = min(self.start, address) if self.end else address
-        self.end = max(self.end, address + n_bytes)
-        if folio is not None:
-            self.folios.append(folio)
-
-    def flush(self) -> None:
-        """Flush what was cleared; the folios stay held."""
-        if self.end:
-            flush_range(self.mm, self.start, self.end)
-            self.start = self.end = 0
-
-    def finish(self) -> None:
-        """Flush, then release the folios."""
-        self.flush()
-        for folio in self.folios:
-            self.mm.machine.memory.put(folio, "zap: release")
-        self.folios.clear()
 
 
 def zap_range(mm: "Mm", vma: "Vma", start: int, end: int, how: Zap) -> None:
     """Take out [start, end) of one area (bytes, page aligned), inside one notifier bracket."""
     event = Event.UNMAP if how is Zap.UNMAP else Event.CLEAR
-    with invalidating(mm, event, start, end):
+    low, high = widened(mm, vma, start, end) if vma.hugetlb else (start, end)
+    with invalidating(mm, event, low, high):
         gather = Gather(mm)
         zap_entries(gather, vma, start, end, how)
         gather.finish()
@@ -83,11 +45,12 @@ def zap_range(mm: "Mm", vma: "Vma", start: int, end: int, how: Zap) -> None:
 
 def zap_entries(gather: Gather, vma: "Vma", start: int, end: int, how: Zap) -> None:
     """Take out [start, end) of one area; the caller brackets and finishes the gather."""
+    if vma.hugetlb:
+        zap_huge(gather, vma, start, end, how)
+        return
     mm = gather.mm
     emptied = []
-    for span in locked_spans(mm, start, end, "zap: walk"):
-        if span.spot.level:
-            continue
+    for span in whole_spans(mm, vma, start, end, "zap: walk"):
         if _zap_span(gather, vma, span, how):
             gather.flush()
         if len(span.indexes) == 1 << span.spot.fmt.index_bits and not span.spot.table.entries:
@@ -148,8 +111,8 @@ def _zap_absent(gather: Gather, vma: "Vma", spot: Spot, how: Zap) -> None:
 
 def leave_marker(vma: "Vma", table: Table, index: int, entry: int, how: Zap) -> None:
     """File memory stays protected when its entry goes (``zap_install_uffd_wp_if_needed``)."""
-    if how is Zap.UNMAP or vma.anonymous or not vma.uffd_wp:
-        return
+    if how is Zap.UNMAP or vma.anonymous or not vma.uffd_wp or table.fmt.level:
+        return  # a huge leaf leaves nothing behind: there is no table to keep markers in
     if entry_is_wp(table.fmt, entry):
         table.write(index, table.fmt.marker_entry(MARKER_UFFD_WP), "zap: leave marker")
 

@@ -76,14 +76,12 @@ def test_dontfork_leaves_out_and_wipeonfork_empties() -> None:
 def test_a_pinned_page_is_copied_for_the_child_at_once() -> None:
     area = Area(1)
     area.store(0)
-    folio = next(f for f in area.kernel.machine.memory.folios.values() if f.anon)
-    folio.pincount += 1
-    folio.references += 1
-    child = area.process.fork()
-    area.process.store(area.start, b"to the pinned page")
-    assert folio.words[0]
-    assert folio.mapcount == 1
-    assert child.load(area.start, 1) == b"x"
+    with area.process.pin(area.start, 1) as pin:
+        child = area.process.fork()
+        area.process.store(area.start, b"to the pinned page")
+        assert pin.read(0, 18) == b"to the pinned page"
+        assert pin.pages[0].folio.mapcount == 1
+        assert child.load(area.start, 1) == b"x"
     check(area.kernel.machine)
 
 

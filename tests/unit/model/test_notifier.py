@@ -1,5 +1,6 @@
 """MMU notifiers: a secondary MMU never holds what the primary has given up."""
 
+from pagewatch.model import Quirks
 from pagewatch.model.madvise import Advice
 from pagewatch.model.notifier import Event, SecondaryMmu, invalidating
 from pagewatch.model.walk import seek
@@ -54,6 +55,25 @@ def test_nothing_is_established_inside_a_bracket() -> None:
     with invalidating(area.process.mm, Event.CLEAR, area.start, area.end):
         assert not mmu.establish(area.start, 1, writable=False)
     assert mmu.establish(area.start, 1, writable=False)
+
+
+def test_change_pte_finds_nothing_to_change_inside_the_bracket_of_a_copy() -> None:
+    area = Area(1, quirks=Quirks(notifier_change_pte=True))
+    area.store(0)
+    child = area.process.fork()
+    mmu = mirrored(area)
+    area.store(0)
+    assert mmu.events == [(Event.CLEAR, area.start, area.end)]
+    assert mmu.lookup(area.start) is None
+    assert child.load(area.start, 1) == b"x"
+
+
+def test_change_pte_outside_any_bracket_would_replace_the_translation() -> None:
+    area = Area(1)
+    area.store(0)
+    mmu = mirrored(area)
+    assert mmu.change(area.start, 77)
+    assert mmu.lookup(area.start) == (77, False)
 
 
 def test_unmapping_two_areas_is_two_brackets() -> None:

@@ -54,10 +54,9 @@ def test_the_bit_survives_swap_and_writing_there_sets_it() -> None:
 def test_a_pinned_page_stays_writable_and_dirty() -> None:
     area = Area(1, quirks=TRACKED)
     area.store(0)
-    folio = next(f for f in area.kernel.machine.memory.folios.values() if f.anon)
-    folio.pincount += 1
-    area.process.clear_refs("4")
-    assert area.pages(DIRTY) == [0]
+    with area.process.pin(area.start, 1):
+        area.process.clear_refs("4")
+        assert area.pages(DIRTY) == [0]
 
 
 def test_without_the_option_it_succeeds_and_tracks_nothing() -> None:

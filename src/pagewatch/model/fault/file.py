@@ -7,6 +7,7 @@ from pagewatch.model.memory import Folio
 from pagewatch.model.pages import map_again, map_anon
 from pagewatch.model.uffd.context import Reason
 from pagewatch.model.vma import VM_SHARED, VM_UFFD_MINOR, VM_UFFD_MISSING
+from pagewatch.model.walk import locked
 
 FAULT_AROUND_BYTES = 65536
 """How much of the page cache a read fault maps at once (``fault_around_bytes``)."""
@@ -29,9 +30,9 @@ def file_fault(fault: Fault, file: FileMapping) -> Outcome:
     if reason is not None:
         return notify(fault, reason)
     folio = file.bring_in(index)
-    if not fault.have_table():
-        fault.mm.machine.memory.put(folio, "fault: lost the race")
-        return Outcome.DONE
+    if folio.poisoned or not fault.have_table():
+        fault.mm.machine.memory.put(folio, "fault: failed memory, or lost the race")
+        return Outcome.HWPOISON if folio.poisoned else Outcome.DONE
     if private and fault.writing:
         return _map_copy(fault, folio, index)
     return _map_cached(fault, folio, index)
@@ -52,7 +53,7 @@ def _map_cached(fault: Fault, folio: Folio, index: int) -> Outcome:
     """Map the page-cache page itself (``do_read_fault``, ``do_shared_fault``)."""
     vma, fmt = fault.vma, fault.fmt
     memory = fault.mm.machine.memory
-    with announcing_write(fault), fault.table.lock:
+    with announcing_write(fault), folio.lock, fault.table.lock:
         if not fault.unchanged() or folio.mapping is None:
             memory.put(folio, "fault: lost the race")
             return Outcome.DONE
@@ -98,12 +99,16 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
     cached = {
         slot: file.folios.get(index + slot - at) for slot in range(first, last) if index + slot - at < file.n_pages
     }
-    if not any(cached.values()) or not fault.have_table():
+    cached = {slot: folio for slot, folio in cached.items() if folio is not None and not folio.poisoned}
+    if not cached or not fault.have_table():
         return
     table, flags = fault.table, leaf_flags(machine, vma)
-    with table.lock:
-        for slot, folio in cached.items():
-            if folio is not None and table.read(slot, "fault around: look") == 0:
+    with locked(fault.spot) as stands:
+        for slot, folio in cached.items() if stands else ():
+            if folio is None or table.read(slot, "fault around: look") or not folio.lock.try_acquire():
+                continue
+            if folio.mapping is file:
                 machine.memory.get(folio, "fault around: get")
                 map_again(folio)
                 table.write(slot, fmt.leaf(folio.pfn + index + slot - at - folio.index, flags), "fault around: map")
+            folio.lock.release()

@@ -8,10 +8,12 @@ from pagewatch.model.arch.format import LEAF, NONE, WRITE
 from pagewatch.model.errors import BUS_ADRERR, BUS_MCEERR_AR, SEGV_ACCERR, SEGV_MAPERR, Signal, os_error
 from pagewatch.model.fault.anon import anonymous_fault
 from pagewatch.model.fault.file import file_fault
+from pagewatch.model.fault.huge import huge_fault
 from pagewatch.model.fault.notify import sleep
 from pagewatch.model.fault.state import Access, Fault, Outcome, allows
 from pagewatch.model.fault.swap import nonpresent_fault
 from pagewatch.model.fault.wp import write_protect_fault
+from pagewatch.model.hugetlb.fault import hugetlb_fault
 from pagewatch.model.walk import seek
 from pagewatch.steps import READ, access
 
@@ -48,10 +50,22 @@ def fault_outcome(mm: "Mm", address: int, wanted: Access) -> Outcome:
 
 def handle(fault: Fault) -> Outcome:
     """One attempt, with a lock on the area held (``handle_mm_fault``)."""
+    if fault.vma.hugetlb:
+        return hugetlb_fault(fault)
     fault.spot = seek(fault.mm, fault.address, "fault: find")
+    if fault.spot.level:
+        outcome = huge_fault(fault)
+        if outcome is not None:
+            return outcome
+        fault.spot = seek(fault.mm, fault.address, "fault: find again")
+    return _handle_pte(fault)
+
+
+def _handle_pte(fault: Fault) -> Outcome:
+    """Answer a fault below all huge leaves (``handle_pte_fault``)."""
     kind = fault.spot.kind
     if fault.spot.level and kind != NONE:
-        return Outcome.SIGBUS
+        return Outcome.DONE  # a huge leaf came meanwhile
     if kind == NONE:
         return _missing(fault)
     if kind != LEAF:
@@ -111,7 +125,11 @@ def _under_mmap_lock(mm: "Mm", address: int, wanted: Access, *, user: bool) -> O
 def _signal(mm: "Mm", address: int, outcome: Outcome) -> Signal:
     if outcome is Outcome.HWPOISON:
         if mm.machine.quirks.memory_failure:
-            return Signal(SIGBUS, BUS_MCEERR_AR, address, lsb=mm.machine.page_shift)
+            where = f"due to hardware memory corruption fault at {address:#x}"
+            mm.machine.log.append(f"MCE: Killing process {mm.id} {where}")
+            vma = mm.vmas.at(address)
+            failed_bytes = mm.machine.page_bytes if vma is None else vma.page_bytes
+            return Signal(SIGBUS, BUS_MCEERR_AR, address, lsb=failed_bytes.bit_length() - 1)
         return Signal(SIGBUS, BUS_ADRERR, address)
     if outcome is Outcome.NOT_ALLOWED:
         return Signal(SIGSEGV, SEGV_ACCERR, address)

@@ -15,7 +15,7 @@ from pagewatch.model.vma import (
     VM_WRITE,
     Vma,
 )
-from pagewatch.model.walk import Spot, populate
+from pagewatch.model.walk import Spot, in_place, populate
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
@@ -90,8 +90,12 @@ class Fault:
         return self.spot.level == 0 and not self.spot.entry
 
     def unchanged(self) -> bool:
-        """Whether the entry is still what it was; the caller holds the table's lock (``vmf_pte_changed``)."""
-        return self.spot.table.read(self.spot.slot, "fault: recheck") == self.spot.entry
+        """Whether the entry is still what it was, in a table that still stands where it was found.
+
+        The caller holds the table's lock (``pte_offset_map_lock``, ``vmf_pte_changed``).
+        """
+        spot = self.spot
+        return in_place(spot) and spot.table.read(spot.slot, "fault: recheck") == spot.entry
 
     def set_entry(self, entry: int, label: str) -> None:
         """Replace the entry, under the table's lock."""

@@ -31,7 +31,7 @@ def nonpresent_fault(fault: Fault, missing: Callable[[Fault], Outcome]) -> Outco
     if kind == HWPOISON:
         return Outcome.HWPOISON
     if kind == MIGRATION:
-        _wait_for_migration(fault)
+        wait_for_migration(fault)
         return Outcome.DONE
     if kind == SWAP:
         # Reading in may take long; it is not done under the area's lock alone.
@@ -57,7 +57,7 @@ def _marker_fault(fault: Fault, missing: Callable[[Fault], Outcome]) -> Outcome:
     return Outcome.DONE
 
 
-def _wait_for_migration(fault: Fault) -> None:
+def wait_for_migration(fault: Fault) -> None:
     """Sleep until the migration has put a leaf back (``migration_entry_wait``)."""
     table, index, entry = fault.table, fault.spot.slot, fault.spot.entry
     wait((table.pfn, index), WAIT, "fault: wait for migration", lambda: table.entries.get(index, 0) != entry)

@@ -4,7 +4,7 @@ from pagewatch.model.arch.format import SOFT_DIRTY, UFFD_WP
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Access, Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
 from pagewatch.model.memory import Folio
-from pagewatch.model.notifier import Event, invalidating
+from pagewatch.model.notifier import Event, change_secondary, invalidating
 from pagewatch.model.pages import folio_at, keep_dirty, map_anon, unmap
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Reason
@@ -106,6 +106,8 @@ def _copy(fault: Fault, old: Folio | None) -> Outcome:
             flush_range(mm, start, end)
             map_anon(mm, vma, new, fault.address)
             fault.set_entry(_entry_of_copy(fault, new, cleared), "copy: map the new page")
+            if machine.quirks.notifier_change_pte:
+                change_secondary(mm, fault.address, new.pfn)
             if old is not None:
                 keep_dirty(None if old.anon else old, fmt, cleared)
                 unmap(old)

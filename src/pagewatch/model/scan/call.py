@@ -67,7 +67,7 @@ def pagemap_scan(mm: "Mm", arg: ScanArg) -> ScanReply:
     # The mm of a dead or replaced process is gone: nothing is mapped there.
     error = 0 if mm.dead else _chunks(mm, arg, end, output)
     walk_end = output.walk_end
-    if error == 0 and not mm.machine.quirks.scan_stale_walk_end:
+    if error == 0 and not output.left_out and not mm.machine.quirks.scan_stale_walk_end:
         walk_end = 0
     result = -error if error not in (0, errno.ENOSPC) else len(output.regions)
     return ScanReply(result, tuple(output.regions), walk_end or end, output.found_pages)

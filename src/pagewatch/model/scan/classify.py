@@ -101,6 +101,14 @@ class Classifier:
             return bits | FILE
         return bits
 
+    def huge(self, fmt: EntryFormat, entry: int) -> int:
+        """Categories of an entry above the PTE level (``pagemap_thp_category``)."""
+        if fmt.kind(entry) != LEAF:
+            return HUGE | self._absent(fmt, entry)
+        bits = HUGE | self.leaf(fmt, entry)
+        memory = self._machine.memory
+        return bits & ~FILE | PFNZERO if memory.is_zero(memory.folio(fmt.pfn(entry))) else bits
+
     def _absent(self, fmt: EntryFormat, entry: int) -> int:
         """Swap, migration, device, poison and every marker."""
         kind, flags = fmt.kind(entry), fmt.flags(entry)

@@ -20,6 +20,7 @@ class Output:
         "_room",
         "_stage",
         "found_pages",
+        "left_out",
         "max_pages",
         "regions",
         "walk_end",
@@ -39,6 +40,8 @@ class Output:
         self.max_pages = max_pages or 1 << 64
         self.found_pages = 0
         self.regions: list[Row] = []
+        self.left_out = False
+        """Whether a huge page that was cut decides ``walk_end``; then it is not stale at the end."""
         self.walk_end = 0
         """0 as long as nothing stopped the walk early."""
 
@@ -82,6 +85,11 @@ class Output:
         else:
             last[1] = start
         self.found_pages -= end - start >> self._page_shift
+
+    def leave_out(self, start: int) -> None:
+        """A huge page at ``start`` could not be reported as a whole: the walk goes on, but did not get past it."""
+        self.walk_end = start
+        self.left_out = True
 
     def empty_stage(self) -> None:
         """Hand the staged regions to the caller's vector (``pagemap_scan_flush_buffer``)."""

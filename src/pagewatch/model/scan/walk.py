@@ -8,7 +8,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import LEAF, MARKER_UFFD_WP
-from pagewatch.model.protect import Change, change_protection
+from pagewatch.model.change import Change
+from pagewatch.model.protect import change_protection
 from pagewatch.model.scan.classify import (
     FILE,
     WPALLOWED,
@@ -18,8 +19,10 @@ from pagewatch.model.scan.classify import (
     hole_categories,
     wp_allowed,
 )
+from pagewatch.model.scan.hugetlb import HugetlbScan
 from pagewatch.model.scan.output import Output
 from pagewatch.model.tables import Table
+from pagewatch.model.thp import split_locked
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.vma import VM_PFNMAP
 from pagewatch.model.walk import Span, locked_spans
@@ -83,8 +86,20 @@ class ScanWalk:
 
     def _area(self, start: int, end: int) -> bool:
         """Scan part of the current area; False where a limit stopped the scan."""
+        if self._vma.hugetlb:
+            return HugetlbScan(
+                self._mm,
+                self._vma,
+                self._area_bits,
+                classifier=self._classifier,
+                output=self._output,
+                protect=self._protect,
+            ).run(start, end)
         for span in locked_spans(self._mm, start, end, "scan: walk"):
-            go_on = self._hole(span) if span.spot.level else self._table(span)
+            if span.hole:
+                go_on = self._hole(span)
+            else:
+                go_on = self._huge(span) if span.spot.level else self._table(span)
             if not go_on:
                 return False
         return True
@@ -97,6 +112,27 @@ class ScanWalk:
         end, stop = self._output.push(bits, span.start, span.end)
         if self._protect and end > span.start:
             change_protection(self._mm, self._vma, span.start, end, Change.WP)
+        return not stop
+
+    def _huge(self, span: Span) -> bool:
+        """Part of a huge leaf, whose lock is held (``pagemap_scan_thp_entry``).
+
+        Protecting a part splits it. Then the report is taken back, and the walk comes again to the table,
+        or for a file to the hole, that stands there then.
+        """
+        table, slot, entry, _ = span.spot
+        bits = self._area_bits | self._classifier.huge(table.fmt, entry)
+        if not self._output.matches(bits):
+            return True
+        end, stop = self._output.push(bits, span.start, span.end)
+        if end == span.start or not self._protect or not bits & WRITTEN:
+            return not stop
+        if end - span.start != 1 << table.fmt.shift:
+            split_locked(self._mm, self._vma, span.spot, span.start)
+            self._output.back_out(span.start, end)
+            return True
+        self._arm(table, slot)
+        flush_range(self._mm, span.start, end)
         return not stop
 
     def _table(self, span: Span) -> bool:
@@ -116,7 +152,10 @@ class ScanWalk:
         if armed:
             shift = table.fmt.shift
             base = span.start - (span.spot.slot << shift)
-            flush_range(self._mm, base + (armed[0] << shift), base + (armed[-1] + 1 << shift))
+            stopped_at = self._output.walk_end if stop else span.end
+            if self._mm.machine.quirks.scan_flushes_only_changes:
+                stopped_at = base + (armed[-1] + 1 << shift)
+            flush_range(self._mm, base + (armed[0] << shift), stopped_at)
         return not stop
 
     def _report(self, span: Span, armed: list[int]) -> bool:
@@ -155,7 +194,7 @@ class ScanWalk:
             table.write(index, fmt.marker_entry(MARKER_UFFD_WP), "scan: install marker")
         elif fmt.kind(entry) == LEAF:
             # Hardware may set accessed and dirty meanwhile: take the entry out, change it, put it back.
-            entry = table.exchange(index, 0, "scan: take out")
+            entry = table.take_out(index, "scan: take out")
             table.write(index, fmt.mkuffd_wp(entry), "scan: put back protected")
         else:
             table.write(index, fmt.swp_mkuffd_wp(entry), "scan: protect absent")

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import LEAF, MARKER, MARKER_GUARD, MARKER_UFFD_WP, SOFT_DIRTY, SWAP, UFFD_WP
 from pagewatch.model.errors import os_error
+from pagewatch.model.hugetlb.entries import find
+from pagewatch.model.hugetlb.locks import reading
 from pagewatch.model.vma import VM_SOFTDIRTY
 from pagewatch.model.walk import Spot, seek
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
     from pagewatch.model.mm import Mm
+    from pagewatch.model.vma import Vma
 
 PM_SOFT_DIRTY = 1 << 55
 PM_EXCLUSIVE = 1 << 56
@@ -44,6 +47,8 @@ def _word(mm: "Mm", address: int, *, show_frames: bool) -> int:
     if vma is None:
         return 0
     word = PM_SOFT_DIRTY if soft and vma.flags & VM_SOFTDIRTY else 0
+    if vma.hugetlb:
+        return word | _huge_word(mm, vma, address, show_frames=show_frames)
     spot = seek(mm, address, "pagemap: walk")
     if not spot.entry:
         return word
@@ -54,15 +59,36 @@ def _word(mm: "Mm", address: int, *, show_frames: bool) -> int:
     return word | _absent_word(spot, show_frames=show_frames)
 
 
+def _huge_word(mm: "Mm", vma: "Vma", address: int, *, show_frames: bool) -> int:
+    """Of an entry that is not present only the protection shows (``pagemap_hugetlb_range``)."""
+    with reading(mm.machine, vma):
+        page = find(mm, address, vma.page_bytes, "pagemap: walk")
+        entry = 0 if page is None else page.read("pagemap: read")
+        if page is None or not entry:
+            return 0
+        fmt = page.fmt
+        word = PM_UFFD_WP if fmt.flags(entry) & UFFD_WP else 0
+        if fmt.kind(entry) != LEAF:
+            return word
+        if mm.machine.quirks.soft_dirty and fmt.flags(entry) & SOFT_DIRTY:
+            word |= PM_SOFT_DIRTY
+        folio = mm.machine.memory.folio(fmt.pfn(entry))
+        word |= PM_PRESENT | (0 if folio.anon else PM_FILE)
+        if folio.mapcount == 1 and page.table.sharers == 1:
+            word |= PM_EXCLUSIVE
+        inside_pages = address - page.start >> fmt.page_shift
+        return word | (fmt.pfn(entry) + inside_pages if show_frames else 0)
+
+
 def _present_word(machine: "Machine", spot: Spot, *, show_frames: bool) -> int:
     fmt = spot.fmt
     word = PM_PRESENT | (PM_UFFD_WP if fmt.flags(spot.entry) & UFFD_WP else 0)
     pfn = fmt.pfn(spot.entry)
     if show_frames:
         word |= pfn
-    if pfn == machine.memory.zero.pfn:
-        return word
     folio = machine.memory.folio(pfn)
+    if machine.memory.is_zero(folio):
+        return word
     if not folio.anon:
         word |= PM_FILE
     return word | (PM_EXCLUSIVE if folio.mapcount == 1 else 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pagewatch.model.arch.format import MARKER, MARKER_POISON
 from pagewatch.model.errors import os_error
 from pagewatch.model.fault.state import leaf_flags
+from pagewatch.model.hugetlb.fill import continue_huge_page, copy_huge_page, poison_huge_page
 from pagewatch.model.memory import store_bytes
 from pagewatch.model.pages import map_again, map_anon, zero_leaf
 from pagewatch.model.rmap import prepare_anon_vma
@@ -33,11 +34,13 @@ def copy(context: Context, start: int, data: bytes, *, protect: bool = False, wa
     :param protect: map them write-protected; needs an area watched for writes.
     :raises OSError: EEXIST where a page is; ENOENT outside watched areas; EINVAL; EAGAIN; ESRCH.
     """
-    page_bytes = context.mm.machine.page_bytes
 
     def fill(mm: "Mm", vma: "Vma", address: int) -> None:
+        part = data[address - start : address - start + vma.page_bytes]
+        if vma.hugetlb:
+            copy_huge_page(mm, vma, address, part, protect=protect)
+            return
         folio = mm.machine.memory.alloc()
-        part = data[address - start : address - start + page_bytes]
         store_bytes(folio, 0, 0, part, "copy: from user")
         _place(mm, vma, address, folio, protect=protect)
 
@@ -51,6 +54,8 @@ def zeropage(context: Context, start: int, n_bytes: int, *, wake: bool = True) -
     """
 
     def fill(mm: "Mm", vma: "Vma", address: int) -> None:
+        if vma.hugetlb:
+            raise os_error(errno.EINVAL, "UFFDIO_ZEROPAGE")  # no size but one has a huge zero page
         if vma.flags & VM_SHARED:
             _place(mm, vma, address, mm.machine.memory.alloc(), protect=False)
             return
@@ -73,6 +78,9 @@ def continue_(context: Context, start: int, n_bytes: int, *, protect: bool = Fal
     def fill(mm: "Mm", vma: "Vma", address: int) -> None:
         if vma.file is None:
             raise os_error(errno.EINVAL, "UFFDIO_CONTINUE")
+        if vma.hugetlb:
+            continue_huge_page(mm, vma, address, protect=protect)
+            return
         index = vma.index_of(address, mm.machine.page_shift)
         folio = vma.file.cached(index)
         if folio is None:
@@ -89,7 +97,10 @@ def poison(context: Context, start: int, n_bytes: int, *, wake: bool = True) -> 
     :raises OSError: as :func:`copy`; here a marker counts as a page.
     """
 
-    def fill(mm: "Mm", vma: "Vma", address: int) -> None:  # noqa: ARG001 - a filler's signature
+    def fill(mm: "Mm", vma: "Vma", address: int) -> None:
+        if vma.hugetlb:
+            poison_huge_page(mm, vma, address)
+            return
         spot = populate(mm, address, "poison: find")
         with spot.table.lock:
             if spot.table.read(spot.slot, "poison: look"):
@@ -109,8 +120,11 @@ def _fill_range(
     try:
         while done < end:
             with mm.mmap_lock.shared:
-                fill(mm, _checked_area(context, start, end, what, protect=protect), done)
-            done += mm.machine.page_bytes
+                vma = _checked_area(context, start, end, what, protect=protect)
+                if (start | n_bytes) & vma.page_bytes - 1:
+                    raise os_error(errno.EINVAL, what)
+                fill(mm, vma, done)
+            done += vma.page_bytes
     except OSError:
         if done == start:
             raise

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import UFFD_WP
 from pagewatch.model.areas import check_range, isolate, merge_around
+from pagewatch.model.change import Change
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind
-from pagewatch.model.protect import Change, change_protection
+from pagewatch.model.hugetlb.sharing import unshare_range
+from pagewatch.model.protect import change_protection
 from pagewatch.model.uffd.context import Context, Mode
 from pagewatch.model.vma import (
     VM_DROPPABLE,
@@ -53,6 +55,9 @@ def register(context: Context, start: int, n_bytes: int, mode: Mode) -> None:
             part = isolate(mm, vma, max(start, vma.start), min(end, vma.end))
             part.flags = part.flags & ~VM_UFFD | flags
             part.uffd = context
+            if part.hugetlb and flags & (VM_UFFD_WP | VM_UFFD_MINOR):
+                # What is watched here must not be shared with who does not watch.
+                unshare_range(mm, part, part.start, part.end)
             merge_around(mm, part)
 
 
@@ -121,4 +126,4 @@ def _can_watch(context: Context, vma: Vma, flags: int) -> bool:
         return False
     if context.wp_async and flags & VM_UFFD == VM_UFFD_WP:
         return True
-    return kind is not FileKind.DISK
+    return kind in (None, FileKind.SHMEM, FileKind.HUGETLB)

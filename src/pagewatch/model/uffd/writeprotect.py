@@ -3,9 +3,10 @@
 import errno
 from typing import TYPE_CHECKING
 
+from pagewatch.model.change import Change
 from pagewatch.model.errors import os_error
 from pagewatch.model.notifier import Event, invalidating
-from pagewatch.model.protect import Change, change_protection
+from pagewatch.model.protect import change_protection
 from pagewatch.model.uffd.context import Context
 from pagewatch.model.uffd.register import exact_range
 
