@@ -4,11 +4,13 @@ A file's bytes live in page-cache folios that every mapping shares. A disk-like 
 own below them, so clean folios can be dropped and read again; a memfd's dropped folios go to swap.
 """
 
+import errno
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pagewatch.model.errors import os_error
 from pagewatch.model.locks import Lock, RwLock
 from pagewatch.model.memory import Folio, Words, load_bytes, store_bytes
 from pagewatch.model.swap import Swap
@@ -81,7 +83,7 @@ class FileMapping:
         index -= index % self.step_pages
         folio = self.folios.get(index)
         if folio is None:
-            folio = memory.alloc(self.step_pages.bit_length() - 1)
+            folio = self.new_folio()
             slot = self.swapped.pop(index, None)
             if slot is not None:
                 folio.words[0] = dict(self.machine.swap.slots[slot])
@@ -109,6 +111,12 @@ class FileMapping:
         self.machine.memory.put(folio, "page cache: put")
         return None
 
+    def new_folio(self) -> Folio:
+        """A zeroed folio of the size that this file's page cache counts in."""
+        folio = self.machine.memory.alloc(self.step_pages.bit_length() - 1)
+        folio.hugetlb = self.kind is FileKind.HUGETLB
+        return folio
+
     def insert(self, index: int, folio: Folio) -> None:
         """Put a folio into the cache; the cache takes over the caller's reference."""
         folio.mapping = self
@@ -124,18 +132,30 @@ class FileMapping:
         folio.mapping = None
         self.machine.memory.put(folio, label)
 
+    def _is_hole(self, index: int) -> bool:
+        cached = index - index % self.step_pages in self.folios or index in self.swapped
+        return self.kind in (FileKind.SHMEM, FileKind.HUGETLB) and not cached
+
     def write(self, offset: int, data: bytes) -> int:
-        """``pwrite``: through the page cache, past every mapping; extends the file. Returns the count."""
+        """``pwrite``: through the page cache, past every mapping; extends the file. Returns the count.
+
+        :raises OSError: EINVAL for hugetlbfs, which can only be mapped.
+        """
+        if self.kind is FileKind.HUGETLB:
+            raise os_error(errno.EINVAL, "write")
         self.n_bytes = max(self.n_bytes, offset + len(data))
         position = 0
         while position < len(data):
             index, inside = divmod(offset + position, self.machine.page_bytes)
             part = data[position : position + self.machine.page_bytes - inside]
             folio = self.bring_in(index)
-            store_bytes(folio, index - folio.index, inside, part, "write: copy in")
-            folio.dirty = True
+            with folio.lock:
+                stands = folio.mapping is self  # it may have been replaced by a huge one
+                if stands:
+                    store_bytes(folio, index - folio.index, inside, part, "write: copy in")
+                    folio.dirty = True
+                    position += len(part)
             self.machine.memory.put(folio, "write: put")
-            position += len(part)
         return position
 
     def read(self, offset: int, n_bytes: int) -> bytes:
@@ -145,7 +165,7 @@ class FileMapping:
         while n_bytes:
             index, inside = divmod(offset, self.machine.page_bytes)
             n_part = min(n_bytes, self.machine.page_bytes - inside)
-            if self.kind is FileKind.SHMEM and index not in self.folios and index not in self.swapped:
+            if self._is_hole(index):
                 parts.append(bytes(n_part))  # a hole stays one (``shmem_file_read_iter``)
             else:
                 folio = self.bring_in(index)

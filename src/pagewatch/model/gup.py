@@ -145,7 +145,7 @@ def _may_write(mm: "Mm", vma: "Vma", flags: int, page: Page, want: Want) -> bool
         return False
     if mm.machine.quirks.soft_dirty and not flags & SOFT_DIRTY and not vma.flags & VM_SOFTDIRTY:
         return False
-    return page.number in page.folio.exclusive and not (vma.uffd_wp and flags & UFFD_WP)
+    return page.folio.is_exclusive(page.number) and not (vma.uffd_wp and flags & UFFD_WP)
 
 
 def _access_of(want: Want, miss: _Miss) -> Access:

@@ -25,6 +25,7 @@ class Machine:
         "cpus",
         "files",
         "fmt",
+        "hashed",
         "log",
         "memory",
         "mms",
@@ -49,12 +50,15 @@ class Machine:
         self.quirks = quirks
         self.page_bytes = self.fmt.page_bytes
         self.page_shift = self.fmt.at[0].page_shift
-        # The lower half is the user's, as on x86-64; its last page stays unmapped.
-        self.task_bytes = (1 << self.fmt.address_bits - 1) - self.page_bytes
+        # The lower half is the user's, as on x86-64; of 32 bits three quarters, as on powerpc. The last page
+        # stays unmapped.
+        user_quarters = 3 if self.fmt.address_bits == 32 else 2
+        self.task_bytes = (user_quarters << self.fmt.address_bits - 2) - self.page_bytes
         self.pmd_bytes = 1 << self.fmt.at[1].shift
         middle = self.fmt.at[1]
         has_thp = self.pmd_bytes in middle.leaf_sizes and bool(middle.supported & INVALID)
         self.thp_bytes = self.pmd_bytes if has_thp else 0
+        self.hashed = "hash" in self.fmt.features
         self.memory = Memory(self.page_bytes)
         self.tables = Tables(self.fmt, self.memory)
         self.swap = Swap()

@@ -33,6 +33,7 @@ class Folio:
         "anon_vma",
         "dirty",
         "exclusive",
+        "hugetlb",
         "index",
         "lazy_free",
         "mapcount",
@@ -62,6 +63,8 @@ class Folio:
         """Set for page-cache folios."""
         self.index = 0
         """Page offset in the mapping, or linear page index of the anonymous mapping."""
+        self.hugetlb = False
+        """Whether it is a page of the hugetlb pool."""
         self.exclusive: set[int] = set()
         """Pages (by number within the folio) that only one address space maps (PageAnonExclusive)."""
         self.dirty = False
@@ -96,6 +99,10 @@ class Folio:
         if self._lock is None:
             self._lock = Lock(("folio", self.pfn), "folio lock")
         return self._lock
+
+    def is_exclusive(self, page: int) -> bool:
+        """Whether only one address space maps that page; hugetlb keeps that of the head page only."""
+        return (0 if self.hugetlb else page) in self.exclusive
 
     def __repr__(self) -> str:
         kind = "anon" if self.anon else "file" if self.mapping else "kernel"

@@ -92,7 +92,7 @@ def must_unshare(folio: "Folio", page: int, want: Want, vma: "Vma | None") -> bo
         return False
     if not folio.anon:
         return Want.LONGTERM in want and (vma is None or is_cow(vma))
-    return page not in folio.exclusive
+    return not folio.is_exclusive(page)
 
 
 class Pin:

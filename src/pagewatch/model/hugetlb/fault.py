@@ -183,8 +183,7 @@ def _copy(fault: Fault, page: HugePage, entry: int, old: Folio) -> Outcome:
 
 def new_folio(vma: Vma) -> Folio:
     """A zeroed page of the area's size."""
-    machine = owned_file(vma).machine
-    return machine.memory.alloc((vma.page_bytes // machine.page_bytes).bit_length() - 1)
+    return owned_file(vma).new_folio()
 
 
 def leaf_of(vma: Vma, page: HugePage, folio: Folio, *, writable: bool) -> int:

@@ -21,6 +21,8 @@ ARG_BYTES = 96
 """``sizeof(struct pm_scan_arg)``; no other size is accepted."""
 REGION_BYTES = 24
 """``sizeof(struct page_region)``."""
+VEC = 1 << 20
+"""Where the vector is, unless somebody cares."""
 WP_MATCHING = 1
 """Flag: protect what is reported and WRITTEN."""
 CHECK_WPASYNC = 2
@@ -35,7 +37,7 @@ class ScanArg:
     end: int
     query: Query
     flags: int = 0
-    vec: int = 1 << 20
+    vec: int = VEC
     """Address of the vector: only NULL and out-of-range matter here."""
     vec_len: int = 0
     max_pages: int = 0

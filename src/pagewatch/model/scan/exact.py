@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pagewatch.model.scan.call import CHECK_WPASYNC, WP_MATCHING, ScanArg, ScanReply, pagemap_scan
+from pagewatch.model.scan.call import CHECK_WPASYNC, REGION_BYTES, VEC, WP_MATCHING, ScanArg, ScanReply, pagemap_scan
 from pagewatch.model.scan.output import Row
 from pagewatch.vocab.categories import Category
 from pagewatch.vocab.errors import InvalidArgument, RangeNotArmed, TargetGone
@@ -16,7 +16,6 @@ from pagewatch.vocab.scan import Scan
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
 
-_NO_LIMIT = 1 << 32
 _UNARMED = Query(Category.WPALLOWED, Category.WPALLOWED)
 
 
@@ -36,18 +35,23 @@ def scan_range(
     end = end + page - 1 & -page
     if start == end or max_regions == 0:
         return Scan(Regions(page_size=page), start, complete=start == end)
-    room = _NO_LIMIT if max_regions is None else max_regions
+    room = _room(mm) if max_regions is None else max_regions
     arg = ScanArg(start=start, end=end, query=query, flags=flags, vec_len=room, max_pages=max_pages)
     reply = pagemap_scan(mm, arg)
     regions = _regions(reply.regions, page)
     walk_end = _walk_end(arg, reply, end)
     scan = Scan(regions, walk_end, complete=walk_end >= end)
     if reply.result == -errno.EPERM:
-        unarmed = pagemap_scan(mm, ScanArg(start=start, end=end, query=_UNARMED, vec_len=_NO_LIMIT))
+        unarmed = pagemap_scan(mm, ScanArg(start=start, end=end, query=_UNARMED, vec_len=_room(mm)))
         raise RangeNotArmed(_regions(unarmed.regions, page), Scan(regions, start, complete=False))
     if reply.result < 0:
         raise InvalidArgument(f"{start:#x}-{end:#x} is not a range of user space")
     return scan
+
+
+def _room(mm: "Mm") -> int:
+    """A vector that fills all of user space: no limit."""
+    return (mm.top - VEC) // REGION_BYTES
 
 
 def flags_of(*, protect: bool, require_armed: bool) -> int:
