@@ -26,6 +26,7 @@ from pagewatch.model.vma import (
     VM_READ,
     VM_SHARED,
     VM_SOFTDIRTY,
+    VM_STICKY,
     VM_WRITE,
     Vma,
     can_merge,
@@ -155,7 +156,7 @@ def split(mm: "Mm", vma: Vma, address: int) -> Vma:
         name=vma.name,
     )
     upper.uffd = vma.uffd
-    upper.anon_vma = vma.anon_vma
+    upper.anon_vma, upper.branch, upper.inherited = vma.anon_vma, vma.branch, vma.inherited
     mm.lock_vma(upper)
     access(("areas", mm.id), WRITE, "areas: split")
     mm.vmas.resize(vma, vma.start, address)
@@ -190,9 +191,9 @@ def _join(mm: "Mm", left: Vma, right: Vma) -> Vma:
     mm.lock_vma(right)
     unlink(mm, right)
     mm.vmas.resize(left, left.start, right.end)
-    left.flags |= right.flags & VM_SOFTDIRTY
+    left.flags |= right.flags & VM_STICKY
     if left.anon_vma is None and right.anon_vma is not None:
-        left.anon_vma = right.anon_vma
+        left.anon_vma, left.branch, left.inherited = right.anon_vma, right.branch, right.inherited
         left.anon_vma.add(mm, left)
     return left
 

@@ -29,6 +29,7 @@ from pagewatch.model.uffd.events import deliver, forked
 from pagewatch.model.vma import (
     VM_DONTCOPY,
     VM_LOCKED,
+    VM_MAYBE_GUARD,
     VM_MIXEDMAP,
     VM_PFNMAP,
     VM_SHARED,
@@ -78,6 +79,8 @@ def _copy_area(child: "Mm", vma: Vma, contexts: dict[Context, Context]) -> Vma:
     )
     if not vma.flags & VM_WIPEONFORK:
         copy.anon_vma = vma.anon_vma
+        if vma.anon_vma is not None:
+            copy.branch, copy.inherited = child.machine.new_number(), True
     if vma.uffd is not None and vma.uffd.features & Feature.EVENT_FORK:
         copy.uffd = contexts.setdefault(vma.uffd, Context(child, vma.uffd.features))
     else:
@@ -87,7 +90,7 @@ def _copy_area(child: "Mm", vma: Vma, contexts: dict[Context, Context]) -> Vma:
 
 def _has_to_copy(vma: Vma, copy: Vma) -> bool:
     """Plain file pages fault in again as well; what only the entries know must be copied (``vma_needs_copy``)."""
-    return copy.uffd_wp or vma.anon_vma is not None or bool(vma.flags & (VM_PFNMAP | VM_MIXEDMAP))
+    return copy.uffd_wp or vma.anon_vma is not None or bool(vma.flags & (VM_PFNMAP | VM_MIXEDMAP | VM_MAYBE_GUARD))
 
 
 def _copy_entries(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:

@@ -227,7 +227,8 @@ def _leave_empty(mm: "Mm", old: int, n_bytes: int, copy: Vma) -> None:
     vma.flags &= ~(VM_LOCKED | VM_ACCOUNT)
     if vma is not copy and (vma.start, vma.end) == (old, old + n_bytes) and vma.anon_vma is not None:
         vma.anon_vma.remove(vma)
-        vma.anon_vma = None
+        vma.anon_vma = vma.branch = None
+        vma.inherited = False
 
 
 def _find_room(mm: "Mm", vma: Vma, n_bytes: int) -> int:
@@ -249,7 +250,7 @@ def _area_at(mm: "Mm", vma: Vma, old: int, target: int, n_bytes: int) -> Vma:
         file=vma.file,
         name=vma.name,
     )
-    copy.anon_vma = vma.anon_vma
+    copy.anon_vma, copy.branch, copy.inherited = vma.anon_vma, vma.branch, vma.inherited
     if vma.anonymous and vma.anon_vma is None:
         copy.pgoff = target >> mm.machine.page_shift
     copy.uffd = vma.uffd

@@ -37,8 +37,16 @@ class Quirks:
     """2026 fixes: registering IO, PFNMAP, MIXEDMAP and DONTEXPAND mappings is EINVAL."""
     zap_frees_tables: bool = True
     """PT_RECLAIM (x86, since 6.14): MADV_DONTNEED of a whole table's span frees the table."""
+    fault_around_needs_table_for_tail: bool = True
+    """Since "mm/memory: do not populate page table entries beyond i_size" (6.18): where all that could be mapped
+    around a fault is the end of a file, no page table is made for it; memfds are excepted."""
     mremap_moves_several: bool = True
     """mremap that only moves takes all areas of its range along (since 6.17); before, EFAULT at the second."""
+    guards_mark_areas: bool = True
+    """VM_MAYBE_GUARD (6.19 and 6.18 stable): fork copies the tables of an area that ever had guards; before, guards
+    gave any area a reverse-mapping root of its own, to the same end."""
+    guard_install_spins_on_markers: bool = True
+    """MADV_GUARD_INSTALL over write-protected file memory (6.15, still in 6.18) starts over for ever."""
     guard_category: bool = True
     """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
 

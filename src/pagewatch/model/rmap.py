@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pagewatch.model.locks import RwLock
+from pagewatch.model.vma import VM_ACCESS, VM_STICKY
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
@@ -39,13 +40,15 @@ class AnonVma:
 def prepare_anon_vma(mm: "Mm", vma: "Vma") -> AnonVma:
     """The area's root, made or taken over from a neighbour it could merge with (``anon_vma_prepare``)."""
     if vma.anon_vma is None:
-        vma.anon_vma = _reusable_root(mm, vma) or AnonVma(mm.machine.new_number())
+        neighbour = _mergeable_neighbour(mm, vma)
+        vma.branch = mm.machine.new_number() if neighbour is None else neighbour.branch
+        vma.anon_vma = (neighbour.anon_vma if neighbour else None) or AnonVma(mm.machine.new_number())
         vma.anon_vma.add(mm, vma)
     return vma.anon_vma
 
 
-def _reusable_root(mm: "Mm", vma: "Vma") -> AnonVma | None:
-    """``find_mergeable_anon_vma``: a neighbour that differs in access rights at most."""
+def _mergeable_neighbour(mm: "Mm", vma: "Vma") -> "Vma | None":
+    """``find_mergeable_anon_vma``: a neighbour that differs in access rights at most, and has a root of its own."""
     shift = mm.machine.page_shift
     for left, right in ((vma, mm.vmas.after(vma)), (mm.vmas.before(vma), vma)):
         if (
@@ -53,12 +56,12 @@ def _reusable_root(mm: "Mm", vma: "Vma") -> AnonVma | None:
             and right is not None
             and left.end == right.start
             and left.file is right.file
-            and (left.flags ^ right.flags) & ~0x8000007 == 0  # access rights and soft-dirty may differ
+            and (left.flags ^ right.flags) & ~(VM_ACCESS | VM_STICKY) == 0
             and left.index_of(left.end, shift) == right.pgoff
         ):
             neighbour = right if left is vma else left
-            if neighbour.anon_vma is not None:
-                return neighbour.anon_vma
+            if neighbour.anon_vma is not None and not neighbour.inherited:
+                return neighbour
     return None
 
 

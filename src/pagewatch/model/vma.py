@@ -26,6 +26,7 @@ VM_MAYEXEC = 0x40
 VM_GROWSDOWN = 0x100
 VM_UFFD_MISSING = 0x200
 VM_PFNMAP = 0x400
+VM_MAYBE_GUARD = 0x800
 VM_UFFD_WP = 0x1000
 VM_LOCKED = 0x2000
 VM_IO = 0x4000
@@ -44,6 +45,8 @@ VM_DROPPABLE = 0x10000000000
 
 VM_UFFD = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR
 VM_ACCESS = VM_READ | VM_WRITE | VM_EXEC
+VM_STICKY = VM_SOFTDIRTY | VM_MAYBE_GUARD
+"""Flags that keep no areas apart: who merges has them afterwards."""
 VM_SPECIAL = VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_DONTEXPAND
 
 
@@ -52,10 +55,12 @@ class Vma:
 
     __slots__ = (
         "anon_vma",
+        "branch",
         "end",
         "file",
         "flags",
         "huge_lock",
+        "inherited",
         "lock",
         "name",
         "page_bytes",
@@ -89,6 +94,10 @@ class Vma:
         self.name = name
         self.anon_vma: AnonVma | None = None
         """Set by the first fault that gives it anonymous memory of its own."""
+        self.branch: int | None = None
+        """What tells apart areas of one root when they could merge: each area of a fork begins its own branch."""
+        self.inherited = False
+        """Whether the root came over a fork (``vma_is_fork_child``)."""
         self.uffd: Context | None = None
         self.lock = RwLock(("vma", number), "vma lock")
         hugetlb = bool(flags & VM_HUGETLB)
@@ -231,11 +240,18 @@ def can_merge(left: Vma, right: Vma, page_shift: int) -> bool:
     """Whether two areas that touch may become one (``can_vma_merge_after`` and its kin)."""
     return (
         left.end == right.start
-        and (left.flags ^ right.flags) & ~VM_SOFTDIRTY == 0
+        and (left.flags ^ right.flags) & ~VM_STICKY == 0
         and not left.flags & (VM_SPECIAL | VM_HUGETLB)
         and left.file is right.file
         and left.uffd is right.uffd
         and left.name == right.name
         and left.index_of(left.end, page_shift) == right.pgoff
-        and (left.anon_vma is right.anon_vma or left.anon_vma is None or right.anon_vma is None)
+        and _same_branch(left, right)
     )
+
+
+def _same_branch(left: Vma, right: Vma) -> bool:
+    """``is_mergeable_anon_vma``: what is inherited over a fork never spreads to an area without."""
+    if left.branch is None or right.branch is None:
+        return not left.inherited and not right.inherited
+    return left.branch == right.branch

@@ -193,9 +193,14 @@ class Driver:
     # Processes.
 
     def do_fork(self, child: int) -> None:
+        ready, set_ready = os.pipe()
         pid = os.fork()
         if pid:
             self.children[child] = pid
+            # The child must have let go of our descriptors before anything else happens.
+            os.close(set_ready)
+            os.read(ready, 1)
+            os.close(ready)
             return
         calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for fd in self.uffds.values():
@@ -203,6 +208,8 @@ class Driver:
         self.uffds.clear()
         self.children.clear()
         self._open_proc()
+        os.close(ready)
+        os.close(set_ready)
         self.serve(self.sockets[child])
         os._exit(0)
 

@@ -66,6 +66,13 @@ class Modelled:
         areas = tuple((vma.start, vma.end, _permissions(vma.flags)) for vma in process.areas)
         return reply.regions, tuple(word >> 55 for word in words), areas
 
+    def protects_file(self, who: int, page: int, n_pages: int) -> bool:
+        """Whether any of these pages is protected memory of a file."""
+        process, at = self.processes[who], self.arena.at
+        words = process.pagemap(at(page), n_pages)
+        protected = {at(page + index) for index, word in enumerate(words) if word >> 57 & 1}
+        return any(vma.start <= address < vma.end for vma in process.areas if vma.file for address in protected)
+
     def check(self) -> None:
         """Every invariant of the model."""
         check(self.kernel.machine)

@@ -3,6 +3,7 @@
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Fault, Outcome, leaf_flags, maybe_mkwrite
 from pagewatch.model.pages import map_anon, zero_leaf
+from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.uffd.context import Reason
 from pagewatch.model.vma import VM_UFFD_MISSING
 
@@ -23,6 +24,7 @@ def anonymous_fault(fault: Fault) -> Outcome:
     else:
         if vma.anon_vma is None and fault.per_vma:
             return Outcome.RETRY  # the reverse-mapping root is made under the mmap lock only
+        prepare_anon_vma(mm, vma)
         folio = machine.memory.alloc()
         entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.leaf(folio.pfn, flags)), vma)
     with fault.table.lock:

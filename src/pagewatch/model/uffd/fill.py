@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import MARKER, MARKER_POISON
 from pagewatch.model.errors import os_error
+from pagewatch.model.file import FileKind
 from pagewatch.model.fault.state import leaf_flags
 from pagewatch.model.hugetlb.fill import continue_huge_page, copy_huge_page, poison_huge_page
 from pagewatch.model.memory import store_bytes
@@ -123,6 +124,7 @@ def _fill_range(
                 vma = _checked_area(context, start, end, what, protect=protect)
                 if (start | n_bytes) & vma.page_bytes - 1:
                     raise os_error(errno.EINVAL, what)
+                _check_page(mm, vma, done, what)
                 fill(mm, vma, done)
             done += vma.page_bytes
     except OSError:
@@ -143,9 +145,18 @@ def _checked_area(context: Context, start: int, end: int, what: str, *, protect:
         raise os_error(errno.ENOENT, what)
     if context.mmap_changing:
         raise os_error(errno.EAGAIN, what)
-    if protect and not vma.flags & VM_UFFD_WP:
+    if (protect and not vma.flags & VM_UFFD_WP) or (vma.file is not None and vma.file.kind is FileKind.DISK):
         raise os_error(errno.EINVAL, what)
     return vma
+
+
+def _check_page(mm: "Mm", vma: "Vma", address: int, what: str) -> None:
+    """Tables are made before anything else is looked at; beyond the end of the file there is nothing to fill."""
+    if vma.hugetlb:
+        return
+    populate(mm, address, "fill: make tables")
+    if vma.file is not None and vma.index_of(address, mm.machine.page_shift) >= vma.file.n_pages:
+        raise os_error(errno.EFAULT, what)
 
 
 def _place(mm: "Mm", vma: "Vma", address: int, folio: "Folio", *, protect: bool) -> None:
@@ -154,9 +165,6 @@ def _place(mm: "Mm", vma: "Vma", address: int, folio: "Folio", *, protect: bool)
         _install(mm, vma, address, folio, 0, protect=protect)
         return
     index = vma.index_of(address, mm.machine.page_shift)
-    if index >= vma.file.n_pages:
-        mm.machine.memory.put(folio, "fill: beyond the file")
-        raise os_error(errno.EFAULT, "userfaultfd")
     if vma.file.cached(index) is not None or index in vma.file.swapped:
         mm.machine.memory.put(folio, "fill: cached already")
         raise os_error(errno.EEXIST, "userfaultfd")
