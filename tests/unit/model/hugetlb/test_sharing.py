@@ -6,7 +6,6 @@ import pytest
 
 from pagewatch.explore.engine import Execution, Pending, run
 from pagewatch.model import Kernel, Process, Quirks, UseAfterFree
-from pagewatch.model.file import FileMapping
 from pagewatch.model.hugetlb.entries import find
 from pagewatch.model.hugetlb.sharing import share
 from pagewatch.model.invariants import check
@@ -22,7 +21,7 @@ class Sharers:
 
     def __init__(self, n_processes: int = 2, *, quirks: Quirks | None = None, arch: str = "x86_64") -> None:
         self.kernel = Kernel(arch, cpus=2, quirks=quirks)
-        self.file: FileMapping = self.kernel.memfd(2 * GIB, huge="2M")
+        self.file = self.kernel.memfd(2 * GIB, huge="2M")
         self.processes: list[Process] = []
         for number in range(n_processes):
             process = self.kernel.spawn()

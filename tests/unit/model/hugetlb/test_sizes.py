@@ -34,5 +34,5 @@ def test_small_pages_are_never_placed_in_a_slice_of_huge_ones() -> None:
     for address in (small, after):
         process.store(address, b"s")
         assert address >> 28 != huge >> 28
-    with pytest.raises(OSError, match="EBUSY|busy"):
+    with pytest.raises(OSError, match=r"busy"):
         process.mmap(4096, at=huge + (32 << 20))

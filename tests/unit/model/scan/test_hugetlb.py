@@ -57,7 +57,7 @@ def test_one_byte_written_makes_the_whole_huge_page_written() -> None:
     ],
 )
 def test_a_cut_page_is_neither_reported_nor_protected_and_the_walk_goes_on(
-    first: int, last: int, max_pages: int, result: int, end: int, left: tuple[int, int]
+    first: int, last: int, max_pages: int, *, result: int, end: int, left: tuple[int, int]
 ) -> None:
     area = armed(protect=False)
     reply = raw(area, first, last, flags=WP_MATCHING, max_pages=max_pages)
