@@ -45,7 +45,6 @@ class Result(Enum):
 
 _SOFT = frozenset(
     {
-        Result.NO_TABLE,
         Result.PTE_NON_PRESENT,
         Result.PTE_UFFD_WP,
         Result.PAGE_NULL,
