@@ -16,6 +16,10 @@ and what happens to it::
     mremap, fork, truncate                                     reclaim    paging out
     madvise     with guard, lazyfree, populate                 softdirty  clear_refs
     uffd/       userfaultfd                                    scan/      PAGEMAP_SCAN and pagemap
+    hugetlb/    huge pages of every size, PMD sharing, hugepd  gather     what was taken out
+    dirty_helpers, driver_policy                           migrate    to a device and back
+                cleaning shared file ranges                poison     memory that failed
+    explain     what happened to an address                picture    page tables drawn
     invariants  what holds whenever nothing is in progress
     kernel      the system calls, as methods of a process      adapters   the model as ports
 

@@ -2,8 +2,10 @@
 
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pagewatch.model.kernel import Process
+from pagewatch.model.madvise import Advice
 from pagewatch.model.uffd.context import Feature, Mode
 from pagewatch.model.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE, Vma
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
@@ -123,7 +125,7 @@ class ModelLayout:
 
 
 class ModelHugePages:
-    """Transparent huge pages of one process of the model, which so far maps none."""
+    """Transparent huge pages of one process of the model."""
 
     def __init__(self, process: Process) -> None:
         """:param process: not owned."""
@@ -131,11 +133,19 @@ class ModelHugePages:
 
     def huge_page_size(self) -> int:
         """See :meth:`pagewatch.ports.HugePages.huge_page_size`."""
-        return 0
+        return self._process.mm.machine.thp_bytes
 
-    def collapse(self, start: int, end: int) -> int:  # noqa: ARG002 - there is nothing to collapse to
+    def collapse(self, start: int, end: int) -> int:
         """See :meth:`pagewatch.ports.HugePages.collapse`."""
-        return 0
+        size = self.huge_page_size()
+        if not size:
+            return 0
+        n_bytes = 0
+        for at in range(start, end, size):
+            with suppress(OSError):  # pinned, watched, or not fit for one
+                self._process.madvise(at, size, Advice.COLLAPSE)
+                n_bytes += size
+        return n_bytes
 
 
 class StepClock:

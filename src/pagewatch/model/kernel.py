@@ -18,8 +18,8 @@ from pagewatch.model.migrate import migrate
 from pagewatch.model.mm import Mm
 from pagewatch.model.mmu import load, store
 from pagewatch.model.mremap import mremap
-from pagewatch.model.pins import Pin, Want
 from pagewatch.model.picture import text
+from pagewatch.model.pins import Pin, Want
 from pagewatch.model.poison import memory_failure, poisoned_addresses
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.areas import isolate, merge_around
+from pagewatch.model.collapse.call import collapse_range
 from pagewatch.model.errors import os_error
 from pagewatch.model.gather import Zap
 from pagewatch.model.guard import install_guards, remove_guards
@@ -48,6 +49,7 @@ class Advice(IntEnum):
     PAGEOUT = 21
     POPULATE_READ = 22
     POPULATE_WRITE = 23
+    COLLAPSE = 25
     GUARD_INSTALL = 102
     GUARD_REMOVE = 103
 
@@ -164,6 +166,7 @@ _ACTIONS: dict[Advice, Callable[["Mm", Vma, int, int], None]] = {
     Advice.FREE: _free,
     Advice.REMOVE: _remove,
     Advice.PAGEOUT: _page_out,
+    Advice.COLLAPSE: collapse_range,
     Advice.GUARD_INSTALL: _install_guards,
     Advice.GUARD_REMOVE: _remove_guards,
 }

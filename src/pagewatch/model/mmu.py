@@ -57,13 +57,16 @@ def _load_within(mm: "Mm", cpu: Cpu, address: int, inside: int, n_bytes: int) ->
     while True:
         cpu.interrupts.acquire()
         try:
-            found = cpu.lookup(mm.id, vpn) or translate(mm, cpu, vpn, writing=False)
+            found = cpu.lookup(mm.id, vpn)
+            if found is None and not machine.hashed:
+                found = translate(mm, cpu, vpn, writing=False)
             if found is not None:
                 folio = machine.memory.folio(found.pfn)
                 return load_bytes(folio, found.pfn - folio.pfn, inside, n_bytes, "load")
         finally:
             cpu.interrupts.release()
-        user_fault(mm, address, Access.READ)
+        if not (machine.hashed and _hash_fault(mm, cpu, vpn, writing=False)):
+            user_fault(mm, address, Access.READ)
 
 
 def _store_within(mm: "Mm", cpu: Cpu, address: int, inside: int, data: bytes) -> None:
@@ -74,14 +77,24 @@ def _store_within(mm: "Mm", cpu: Cpu, address: int, inside: int, data: bytes) ->
         try:
             found = cpu.lookup(mm.id, vpn)
             if found is None or not found.writable or not found.dirty:
-                found = translate(mm, cpu, vpn, writing=True)
+                found = None if machine.hashed else translate(mm, cpu, vpn, writing=True)
             if found is not None:
                 folio = machine.memory.folio(found.pfn)
                 store_bytes(folio, found.pfn - folio.pfn, inside, data, "store")
                 return
         finally:
             cpu.interrupts.release()
-        user_fault(mm, address, Access.WRITE)
+        if not (machine.hashed and _hash_fault(mm, cpu, vpn, writing=True)):
+            user_fault(mm, address, Access.WRITE)
+
+
+def _hash_fault(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> bool:
+    """Insert a translation into the hash table, as software does there (``hash_page_mm``); False is a fault.
+
+    That is no instruction which a flush would wait for, but a section of the kernel with interrupts off.
+    """
+    with cpu.interrupts_off():
+        return translate(mm, cpu, vpn, writing=writing) is not None
 
 
 def translate(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> Translation | None:

@@ -86,3 +86,12 @@ class Quirks:
     that a collapse was just replacing."""
     gup_hugepd_skips_unshare: bool = False
     """Before 6.10: fast GUP of a hugepd let read pins of pages through that are not exclusive."""
+    collapse_sends_no_interrupt: bool = False
+    """Collapse does not interrupt all CPUs between clearing the directory entry and looking at the pages."""
+    collapse_drops_lock_before_copies: bool = False
+    """Mapping a file's huge page drops the table's lock between its last look at the entries and the removal of
+    the table, also where UFFDIO_COPY may insert a private page."""
+    retract_skips_recheck: bool = False
+    """retract_page_tables looks at the area once, before it holds the table's lock."""
+    retract_frees_at_once: bool = False
+    """Before 6.6: tables of collapsed files were freed without waiting for walkers that hold no lock."""

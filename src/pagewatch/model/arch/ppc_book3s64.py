@@ -237,7 +237,8 @@ def _build(variant: _Variant, *, hugepd: bool = False) -> PageTableFormat:
             entries.directories = {size: _below_hugepd(geometry, size) for size in inside}
         levels.append(entries)
         shift += index_bits
-    return link(variant.arch, levels, "hw-young", "hw-dirty", *(["hugepd"] if hugepd else []))
+    extra = [] if variant.radix else ["hash"]
+    return link(variant.arch, levels, "hw-young", "hw-dirty", *extra, *(["hugepd"] if hugepd else []))
 
 
 def _log2(size_bytes: int) -> int:

@@ -19,7 +19,7 @@ from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.uffd.context import Context
 from pagewatch.model.uffd.register import exact_range
 from pagewatch.model.vma import VM_SHARED, VM_UFFD_WP, VM_WRITE
-from pagewatch.model.walk import populate
+from pagewatch.model.walk import populated
 
 if TYPE_CHECKING:
     from pagewatch.model.memory import Folio
@@ -60,8 +60,7 @@ def zeropage(context: Context, start: int, n_bytes: int, *, wake: bool = True) -
         if vma.flags & VM_SHARED:
             _place(mm, vma, address, mm.machine.memory.alloc(), protect=False)
             return
-        spot = populate(mm, address, "zeropage: find")
-        with spot.table.lock:
+        with populated(mm, address, "zeropage: find") as spot:
             if spot.table.read(spot.slot, "zeropage: look"):
                 raise os_error(errno.EEXIST, "UFFDIO_ZEROPAGE")
             entry = zero_leaf(mm.machine, spot.fmt, leaf_flags(mm.machine, vma))
@@ -102,8 +101,7 @@ def poison(context: Context, start: int, n_bytes: int, *, wake: bool = True) -> 
         if vma.hugetlb:
             poison_huge_page(mm, vma, address)
             return
-        spot = populate(mm, address, "poison: find")
-        with spot.table.lock:
+        with populated(mm, address, "poison: find") as spot:
             if spot.table.read(spot.slot, "poison: look"):
                 raise os_error(errno.EEXIST, "UFFDIO_POISON")
             spot.table.write(spot.slot, spot.fmt.marker_entry(MARKER_POISON), "poison: install marker")
@@ -177,9 +175,8 @@ def _place(mm: "Mm", vma: "Vma", address: int, folio: "Folio", *, protect: bool)
 def _install(mm: "Mm", vma: "Vma", address: int, folio: "Folio", page: int, *, protect: bool) -> None:
     """``mfill_atomic_install_pte``: over nothing, or over a marker."""
     anonymous = folio.mapping is None
-    spot = populate(mm, address, "fill: find")
-    fmt, table = spot.fmt, spot.table
-    with table.lock:
+    with populated(mm, address, "fill: find") as spot:
+        fmt, table = spot.fmt, spot.table
         old = table.read(spot.slot, "fill: look")
         if old and fmt.kind(old) != MARKER:
             mm.machine.memory.put(folio, "fill: occupied")

@@ -1,5 +1,7 @@
 """What was mapped is what every walker sees: at every page size of every format, old layout and new."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_every_walker_sees_the_page_that_was_mapped(size: Size) -> None:
     leaves = list(for_each_leaf(mm, area.start, area.end))
     assert leaves[0].start == area.start
     assert leaves[-1].end == area.end
-    assert all(left.end == right.start for left, right in zip(leaves, leaves[1:], strict=False))
+    assert all(left.end == right.start for left, right in pairwise(leaves))
     assert all(leaf.pfn == folio.pfn + (leaf.start - area.start) // page_bytes for leaf in leaves)
     for inside in (0, page_bytes, size.n_bytes // 2, size.n_bytes - page_bytes):
         spot = seek(mm, area.start + inside)
@@ -108,7 +110,7 @@ def _views(arch: str, n_bytes: int, stores: list[tuple[int, bytes]], *, protect:
 
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), old=st.sampled_from(sorted(NEW_OF_OLD)), protect=st.booleans())
-def test_hugepd_and_contiguous_leaves_look_the_same(data: st.DataObject, old: str, protect: bool) -> None:
+def test_hugepd_and_contiguous_leaves_look_the_same(data: st.DataObject, old: str, *, protect: bool) -> None:
     n_bytes = data.draw(st.sampled_from([size for size in FORMATS[old].shapes if size > FORMATS[old].page_bytes]))
     offsets = st.integers(0, n_bytes // 8 - 1).map(lambda word: word * 8)
     stores = data.draw(st.lists(st.tuples(offsets, st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
