@@ -7,7 +7,7 @@ from pathlib import Path
 
 from figures import Figure, write_json
 
-_BENCHES = ("imports", "collect", "attach", "recorder")
+_BENCHES = ("imports", "model", "collect", "attach", "recorder")
 
 
 def main() -> int:

@@ -7,7 +7,9 @@ The rooms of the house; each depends only on rooms below it (import-linter holds
     trace                                 the recording format, written and read
     open                                  the composition root: trackers meet a world only here
     trackers | linux | testing             policy | the live kernel | conformance suites
-    ports                                 what a world offers to trackers: narrow Protocols
+    scenarios                             stories on the modelled kernel, scripted and explored
+    model | explore                       the modelled kernel | interleavings of whatever announces its steps
+    ports | steps                         what a world offers to trackers: narrow Protocols | the hook for schedulers
     vocab                                 addresses, categories, queries, regions, mappings, errors
 
 Names are loaded when they are first used, so that importing the package costs nothing.

@@ -56,7 +56,7 @@ def _children() -> set[tuple[int, str]]:
     except ChildProcessError:
         return set()
     found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for stat in (process / "stat" for process in Path("/proc").iterdir() if process.name.isdecimal()):
         try:
             fields = stat.read_text(errors="replace").rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):

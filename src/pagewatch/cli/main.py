@@ -20,6 +20,7 @@ from pagewatch.vocab.wording import printable
 COMMANDS = MappingProxyType(
     {
         "doctor": "Tell what this kernel and this user can do, and how to get the rest.",
+        "model": "Try the modelled kernel by hand, or replay a scenario.",
         "record": "Record which pages of a program are written, and when.",
         "report": "Show the recording in DIRECTORY: which pages were written, where and when.",
         "scan": "Ask the kernel once which pages of a process are in what state.",

@@ -1,0 +1,136 @@
+"""Faults on file-backed memory that is not mapped yet (``do_fault``)."""
+
+from typing import TYPE_CHECKING
+
+from pagewatch.model.fault.notify import notify
+from pagewatch.model.fault.state import Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
+from pagewatch.model.file import FileKind, FileMapping
+from pagewatch.model.memory import Folio
+from pagewatch.model.pages import map_again, map_anon
+from pagewatch.model.rmap import prepare_anon_vma
+from pagewatch.model.uffd.context import Reason
+from pagewatch.model.vma import VM_SHARED, VM_UFFD_MINOR, VM_UFFD_MISSING
+from pagewatch.model.walk import locked
+
+if TYPE_CHECKING:
+    from pagewatch.model.machine import Machine
+
+FAULT_AROUND_BYTES = 65536
+"""How much of the page cache a read fault maps at once (``fault_around_bytes``)."""
+
+
+def file_fault(fault: Fault, file: FileMapping) -> Outcome:
+    """Map a page of the page cache, or a private copy of it for a private write."""
+    index = fault.vma.index_of(fault.address, fault.mm.machine.page_shift)
+    private = not fault.vma.flags & VM_SHARED
+    if private and fault.writing:
+        if fault.vma.anon_vma is None and fault.per_vma:
+            return Outcome.RETRY
+        prepare_anon_vma(fault.mm, fault.vma)
+    if not fault.writing and not fault.vma.uffd_armed:
+        # Comes first: neighbours are mapped even where this page cannot be.
+        _fault_around(fault, file, index)
+        if not fault.unchanged():
+            return Outcome.DONE
+    if index >= file.n_pages:
+        return Outcome.SIGBUS
+    reason = _wanted_by_uffd(fault, file, index)
+    if reason is not None:
+        return notify(fault, reason)
+    uncached = file.cached(index) is None
+    folio = file.bring_in(index)
+    if uncached and file.kind is FileKind.DISK:
+        # Reading takes long: the locks were dropped meanwhile, and the fault starts over.
+        fault.mm.machine.memory.put(folio, "fault: read")
+        return Outcome.RETRY
+    if folio.poisoned or not fault.have_table():
+        fault.mm.machine.memory.put(folio, "fault: failed memory, or lost the race")
+        return Outcome.HWPOISON if folio.poisoned else Outcome.DONE
+    if private and fault.writing:
+        return _map_copy(fault, folio, index)
+    return _map_cached(fault, folio, index)
+
+
+def _wanted_by_uffd(fault: Fault, file: FileMapping, index: int) -> Reason | None:
+    """Whether a userfaultfd wants to fill in the page itself; only memfds offer that."""
+    flags = fault.vma.flags
+    if file.kind is not FileKind.SHMEM or not flags & (VM_UFFD_MISSING | VM_UFFD_MINOR):
+        return None
+    present = file.cached(index) is not None or index in file.swapped
+    if present:
+        return Reason.MINOR if flags & VM_UFFD_MINOR else None
+    return Reason.MISSING if flags & VM_UFFD_MISSING else None
+
+
+def _map_cached(fault: Fault, folio: Folio, index: int) -> Outcome:
+    """Map the page-cache page itself (``do_read_fault``, ``do_shared_fault``)."""
+    vma, fmt = fault.vma, fault.fmt
+    memory = fault.mm.machine.memory
+    with announcing_write(fault), folio.lock, fault.table.lock:
+        if not fault.unchanged() or folio.mapping is None:
+            memory.put(folio, "fault: lost the race")
+            return Outcome.DONE
+        entry = fmt.leaf(folio.pfn + index - folio.index, leaf_flags(fault.mm.machine, vma))
+        if fault.writing:
+            folio.dirty = True
+            entry = maybe_mkwrite(fmt, fmt.mkdirty(entry), vma)
+        if fault.was_wp():
+            entry = fmt.mkuffd_wp(entry)
+        map_again(folio)
+        fault.set_entry(entry, "fault: map file page")
+    return Outcome.DONE
+
+
+def _map_copy(fault: Fault, source: Folio, index: int) -> Outcome:
+    """Map a private, writable copy of a page-cache page (``do_cow_fault``)."""
+    mm, vma, fmt = fault.mm, fault.vma, fault.fmt
+    memory = mm.machine.memory
+    copy = memory.alloc()
+    memory.copy_page(copy, 0, source, index - source.index, "fault: copy file page")
+    memory.put(source, "fault: copied")
+    with fault.table.lock:
+        if not fault.unchanged():
+            memory.put(copy, "fault: lost the race")
+            return Outcome.DONE
+        map_anon(mm, vma, copy, fault.address)
+        entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.leaf(copy.pfn, leaf_flags(mm.machine, vma))), vma)
+        if fault.was_wp():
+            entry = fmt.mkuffd_wp(entry)
+        fault.set_entry(entry, "fault: map private copy")
+    return Outcome.DONE
+
+
+def _only_tail(machine: "Machine", file: FileMapping, cached: dict[int, Folio]) -> bool:
+    """Whether all there is to map is the end of a file: then no table is made for it, memfds excepted."""
+    tail = next(iter(cached.values()))
+    if not machine.quirks.fault_around_needs_table_for_tail or file.kind is FileKind.SHMEM:
+        return False
+    return tail.index + tail.n_pages >= file.n_pages
+
+
+def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
+    """Map what the page cache holds around the fault, within the table and the area (``do_fault_around``)."""
+    vma, machine = fault.vma, fault.mm.machine
+    fmt, shift = machine.fmt.at[0], machine.page_shift
+    n_around = max(1, FAULT_AROUND_BYTES >> shift)
+    at = fmt.index(fault.address)
+    into_vma = fault.address - vma.start >> shift
+    first = max(at & -n_around, at - min(at, into_vma))
+    last = min(first + n_around, 1 << fmt.index_bits, at + (vma.end - fault.address >> shift))
+    cached = {
+        slot: folio
+        for slot in range(first, last)
+        if index + slot - at < file.n_pages and (folio := file.folios.get(index + slot - at)) and not folio.poisoned
+    }
+    if not cached or (fault.spot.level and _only_tail(machine, file, cached)) or not fault.have_table():
+        return
+    table, flags = fault.table, leaf_flags(machine, vma)
+    with locked(fault.spot) as stands:
+        for slot, folio in cached.items() if stands else ():
+            if table.read(slot, "fault around: look") or not folio.lock.try_acquire():
+                continue
+            if folio.mapping is file:
+                machine.memory.get(folio, "fault around: get")
+                map_again(folio)
+                table.write(slot, fmt.leaf(folio.pfn + index + slot - at - folio.index, flags), "fault around: map")
+            folio.lock.release()

@@ -1,0 +1,44 @@
+"""MADV_FREE: pages whose contents may be dropped until they are written again."""
+
+from typing import TYPE_CHECKING
+
+from pagewatch.model.arch.format import DIRTY, LEAF, MARKER, MARKER_POISON, SWAP, YOUNG
+from pagewatch.model.pages import folio_at
+from pagewatch.model.thp import whole_spans
+from pagewatch.model.tlb import flush_range
+
+if TYPE_CHECKING:
+    from pagewatch.model.mm import Mm
+    from pagewatch.model.tables import Table
+    from pagewatch.model.vma import Vma
+
+
+def mark_lazy_free(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
+    """Make anonymous leaves clean, so that reclaim may drop them; swapped pages are dropped at once."""
+    for span in whole_spans(mm, vma, start, end, "lazy free: walk"):
+        changed = [_mark(mm, span.spot.table, index) for index in span.indexes]
+        if any(changed):
+            flush_range(mm, span.start, span.end)
+
+
+def _mark(mm: "Mm", table: "Table", index: int) -> bool:
+    fmt, machine = table.fmt, mm.machine
+    entry = table.read(index, "lazy free: look")
+    kind = fmt.kind(entry)
+    if kind == SWAP:
+        table.write(index, 0, "lazy free: drop")
+        machine.swap.release(machine.memory, fmt.swap(entry)[1])
+    elif kind == MARKER and fmt.marker(entry) & MARKER_POISON:
+        table.write(index, 0, "lazy free: drop")
+    if kind != LEAF:
+        return False
+    folio = folio_at(machine, fmt, entry)
+    if folio is None or not folio.anon or folio.mapcount != 1:
+        return False
+    folio.lazy_free = True
+    folio.dirty = False
+    if not fmt.flags(entry) & (DIRTY | YOUNG):
+        return False
+    entry = table.take_out(index, "lazy free: take out")
+    table.write(index, fmt.mkold(fmt.mkclean(entry)), "lazy free: put back clean")
+    return True

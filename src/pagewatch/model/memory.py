@@ -1,0 +1,254 @@
+"""Physical memory: folios with reference, map and pin counts, and their contents word by word.
+
+A page's content is a sparse dict of 64-bit words, so memory costs what was written to it. Copying a page
+goes word by word, as hardware does: a store that races with it lands before or after the copy of its word.
+Frame numbers are never used twice, so any access to a freed frame is seen at once.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pagewatch.model.errors import UseAfterFree
+from pagewatch.model.locks import Lock
+from pagewatch.steps import READ, RMW, WRITE, access
+
+if TYPE_CHECKING:
+    from pagewatch.model.file import FileMapping
+    from pagewatch.model.rmap import AnonVma
+
+WORD_BYTES = 8
+"""Bytes that hardware moves in one step."""
+
+PIN_BIAS = 1024
+"""References that a pin of a small folio counts for (``GUP_PIN_COUNTING_BIAS``)."""
+
+Words = dict[int, int]
+
+
+class Folio:
+    """``1 << order`` adjacent frames that live and die together."""
+
+    __slots__ = (
+        "_lock",
+        "anon_vma",
+        "dirty",
+        "exclusive",
+        "hugetlb",
+        "index",
+        "lazy_free",
+        "mapcount",
+        "mapping",
+        "order",
+        "pfn",
+        "pincount",
+        "poisoned",
+        "references",
+        "swap_slot",
+        "uptodate",
+        "words",
+    )
+
+    def __init__(self, pfn: int, order: int) -> None:
+        """:param pfn: the first frame."""
+        self.pfn = pfn
+        self.order = order
+        self.references = 1
+        self.mapcount = 0
+        """Leaves that map any part of it."""
+        self.pincount = 0
+        """Pins (FOLL_PIN): each is a reference of a large folio, ``PIN_BIAS`` references of a small one."""
+        self.anon_vma: AnonVma | None = None
+        """Set for anonymous folios."""
+        self.mapping: FileMapping | None = None
+        """Set for page-cache folios."""
+        self.index = 0
+        """Page offset in the mapping, or linear page index of the anonymous mapping."""
+        self.hugetlb = False
+        """Whether it is a page of the hugetlb pool."""
+        self.exclusive: set[int] = set()
+        """Pages (by number within the folio) that only one address space maps (PageAnonExclusive)."""
+        self.dirty = False
+        self.lazy_free = False
+        """Its contents may be dropped until it is dirty again (MADV_FREE)."""
+        self.uptodate = True
+        self.poisoned = False
+        self.swap_slot: tuple[int, int] | None = None
+        """Where its swap-cache copy stands, if any."""
+        self.words: dict[int, Words] = {}
+        """Contents: page within the folio -> word within the page -> value."""
+        self._lock: Lock | None = None
+
+    @property
+    def n_pages(self) -> int:
+        """How many frames."""
+        return 1 << self.order
+
+    @property
+    def anon(self) -> bool:
+        """Whether it is anonymous memory."""
+        return self.anon_vma is not None
+
+    @property
+    def maybe_pinned(self) -> bool:
+        """What the kernel knows of pins (``folio_maybe_dma_pinned``): many references look like one, too."""
+        return self.pincount > 0 if self.order else self.references >= PIN_BIAS
+
+    @property
+    def lock(self) -> Lock:
+        """The folio lock: its holder may change what the folio belongs to (``folio_lock``)."""
+        if self._lock is None:
+            self._lock = Lock(("folio", self.pfn), "folio lock")
+        return self._lock
+
+    def is_exclusive(self, page: int) -> bool:
+        """Whether only one address space maps that page; hugetlb keeps that of the head page only."""
+        return (0 if self.hugetlb else page) in self.exclusive
+
+    def __repr__(self) -> str:
+        kind = "anon" if self.anon else "file" if self.mapping else "kernel"
+        return f"<Folio {kind} pfn={self.pfn:#x} order={self.order} refs={self.references}>"
+
+
+class Memory:
+    """The frame allocator."""
+
+    __slots__ = ("_below", "_huge_zero", "_large", "_next_pfn", "folios", "page_bytes", "zero")
+
+    def __init__(self, page_bytes: int) -> None:
+        """:param page_bytes: size of the smallest page."""
+        self.page_bytes = page_bytes
+        self.folios: dict[int, Folio] = {}
+        """Living folios by first frame."""
+        self._large: list[int] = []
+        self._next_pfn = 0x100
+        self._below: Iterator[int] = iter(())
+        self.zero = self.alloc()
+        """The zero page: mapped by read faults, never counted."""
+        self._huge_zero: Folio | None = None
+
+    def alloc(self, order: int = 0) -> Folio:
+        """A fresh, zeroed folio with one reference."""
+        n_pages = 1 << order
+        pfn = -(-self._next_pfn // n_pages) * n_pages
+        if pfn > self._next_pfn:
+            self._below = iter(range(self._next_pfn, pfn))
+        self._next_pfn = pfn + n_pages
+        folio = self.folios[pfn] = Folio(pfn, order)
+        if order and order not in self._large:
+            self._large.append(order)
+        return folio
+
+    def huge_zero(self, order: int) -> Folio:
+        """The huge zero page, never counted; made when it is first wanted (``mm_get_huge_zero_folio``)."""
+        if self._huge_zero is None:
+            self._huge_zero = self.alloc(order)
+        return self._huge_zero
+
+    def is_zero(self, folio: Folio) -> bool:
+        """Whether this is the zero page or the huge zero page."""
+        return folio is self.zero or folio is self._huge_zero
+
+    def alloc_frame(self) -> int:
+        """A frame for a page table; its number, never to be used again.
+
+        What lies before large folios comes first: some formats want their tables low in memory.
+        """
+        below = next(self._below, None)
+        if below is not None:
+            return below
+        self._next_pfn += 1
+        return self._next_pfn - 1
+
+    def folio(self, pfn: int) -> Folio:
+        """The living folio that owns a frame.
+
+        :raises UseAfterFree: it was freed.
+        """
+        folio = self.find(pfn)
+        if folio is None:
+            raise UseAfterFree(f"frame {pfn:#x} was freed")
+        return folio
+
+    def find(self, pfn: int) -> Folio | None:
+        """The living folio that owns a frame, or None."""
+        folio = self.folios.get(pfn)
+        if folio is not None:
+            return folio
+        for order in self._large:
+            folio = self.folios.get(pfn >> order << order)
+            if folio is not None and folio.order >= order:
+                return folio
+        return None
+
+    def get(self, folio: Folio, label: str, count: int = 1) -> None:
+        """Take references."""
+        access(("refs", folio.pfn), RMW, label)
+        folio.references += count
+
+    def try_get(self, pfn: int, label: str, count: int = 1) -> Folio | None:
+        """Take references unless the count is zero already, as lockless walkers must."""
+        access(("refs", pfn), RMW, label)
+        folio = self.find(pfn)
+        if folio is not None:
+            folio.references += count
+        return folio
+
+    def put(self, folio: Folio, label: str, count: int = 1) -> None:
+        """Drop references; the last frees the folio."""
+        access(("refs", folio.pfn), RMW, label)
+        folio.references -= count
+        if folio.references == 0:
+            del self.folios[folio.pfn]
+        elif folio.references < 0:
+            raise UseAfterFree(f"{label}: {folio!r} was freed already")
+
+    def copy_page(self, target: Folio, target_page: int, source: Folio, source_page: int, label: str) -> None:
+        """Copy one page word by word; the target is not visible to anybody yet."""
+        key = ("page", source.pfn + source_page)
+        words = source.words.setdefault(source_page, {})
+        access(key, READ, label)
+        copied: Words = {}
+        for word in range(self.page_bytes // WORD_BYTES if words else 0):
+            if word in words:  # a store behind this point is missed, one ahead of it is seen
+                access(key, READ, label)
+                copied[word] = words[word]
+        target.words[target_page] = copied
+
+
+def load_bytes(folio: Folio, page: int, offset: int, n_bytes: int, label: str) -> bytes:
+    """Read bytes of one page of a folio, one word at a time."""
+    words = folio.words.get(page)
+    key = ("page", folio.pfn + page)
+    first, last = offset >> 3, offset + n_bytes - 1 >> 3
+    value = 0
+    for word in range(first, last + 1):
+        access(key, READ, label)
+        if words is None:
+            words = folio.words.get(page)
+        if words is not None:
+            value |= words.get(word, 0) << (word - first) * 64
+    return (value >> (offset & 7) * 8 & (1 << n_bytes * 8) - 1).to_bytes(n_bytes, "little")
+
+
+def store_bytes(folio: Folio, page: int, offset: int, data: bytes, label: str) -> None:
+    """Write bytes of one page of a folio, one word at a time."""
+    key = ("page", folio.pfn + page)
+    words = folio.words.setdefault(page, {})
+    position, end = 0, len(data)
+    while position < end:
+        word, inside = offset >> 3, offset & 7
+        n_bytes = min(WORD_BYTES - inside, end - position)
+        value = int.from_bytes(data[position : position + n_bytes], "little")
+        access(key, WRITE, label)
+        if n_bytes == WORD_BYTES:
+            words[word] = value
+        else:
+            mask = (1 << n_bytes * 8) - 1 << inside * 8
+            words[word] = words.get(word, 0) & ~mask | value << inside * 8
+        position += n_bytes
+        offset += n_bytes
+
+
+def has_content(folio: Folio, page: int) -> bool:
+    """Whether any byte of the page is not zero."""
+    return any(folio.words.get(page, {}).values())

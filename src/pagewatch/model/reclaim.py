@@ -1,0 +1,92 @@
+"""Reclaim: moving pages out of memory (``try_to_unmap``, ``shrink_folio_list``), here for MADV_PAGEOUT.
+
+Only folios mapped once are taken, as MADV_PAGEOUT does. Tracking bits live on in the swap entry; a file
+page's protection lives on as a marker.
+"""
+
+from typing import TYPE_CHECKING
+
+from pagewatch.model.arch.format import DIRTY, EXCLUSIVE, LEAF, SOFT_DIRTY, UFFD_WP
+from pagewatch.model.file import FileKind
+from pagewatch.model.gather import Gather, Zap
+from pagewatch.model.notifier import Event, invalidating
+from pagewatch.model.pages import folio_at, unmap
+from pagewatch.model.swap import SWAP_TYPE
+from pagewatch.model.tlb import flush_range
+from pagewatch.model.walk import locked_spans
+from pagewatch.model.zap import leave_marker
+
+if TYPE_CHECKING:
+    from pagewatch.model.memory import Folio
+    from pagewatch.model.mm import Mm
+    from pagewatch.model.tables import Table
+    from pagewatch.model.vma import Vma
+
+
+def page_out(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
+    """Reclaim what [start, end) of an area maps (bytes)."""
+    with invalidating(mm, Event.CLEAR, start, end):
+        for span in locked_spans(mm, start, end, "page out: walk"):
+            if span.spot.level:
+                continue
+            table, address = span.spot.table, span.start
+            for index in span.indexes:
+                _page_out_entry(mm, vma, table, index, address)
+                address += mm.machine.page_bytes
+
+
+def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: int) -> None:
+    fmt, machine = table.fmt, mm.machine
+    entry = table.read(index, "page out: look")
+    folio = folio_at(machine, fmt, entry) if fmt.kind(entry) == LEAF else None
+    if folio is None or folio.order or folio.mapcount != 1 or folio.maybe_pinned:
+        return
+    if folio.anon and not folio.lazy_free and not machine.swap.on:
+        return
+    # Clear and flush first: nobody may write to the page while it is written out.
+    entry = table.exchange(index, 0, "page out: clear")
+    flush_range(mm, address, address + machine.page_bytes)
+    if folio.maybe_pinned:
+        # Fast GUP may have taken it before the entry was cleared (folio_try_share_anon_rmap_pte).
+        table.write(index, entry, "page out: put back")
+        return
+    if folio.anon:
+        _page_out_anon(mm, table, index, entry, folio)
+    else:
+        leave_marker(vma, table, index, entry, Zap.DONTNEED)
+        folio.dirty |= bool(fmt.flags(entry) & DIRTY)
+    gather = Gather(mm)
+    gather.add(address, machine.page_bytes, folio)
+    unmap(folio)
+    gather.finish()
+    if folio.mapping is not None:
+        _drop_cached(folio)
+
+
+def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Folio") -> None:
+    fmt, swap = table.fmt, mm.machine.swap
+    flags = fmt.flags(entry)
+    folio.dirty |= bool(flags & DIRTY)
+    if folio.lazy_free and not folio.dirty:
+        return  # MADV_FREE, and not written since: the contents go, and the entry stays empty
+    offset = folio.swap_slot[1] if folio.swap_slot is not None else None
+    if offset is None or offset not in swap.slots:
+        offset = swap.write_out(folio.words.get(0, {}))
+    else:
+        swap.slots[offset] = dict(folio.words.get(0, {}))
+        swap.duplicate(offset)
+    kept = flags & (SOFT_DIRTY | UFFD_WP) | (EXCLUSIVE if 0 in folio.exclusive else 0)
+    table.write(index, fmt.swap_entry(SWAP_TYPE, offset, kept), "page out: swap entry")
+
+
+def _drop_cached(folio: "Folio") -> None:
+    """Write a file folio that nobody maps any more to where it belongs, and drop it."""
+    file, index = folio.mapping, folio.index
+    if file is None or folio.mapcount or folio.references > 1:
+        return
+    if file.kind is FileKind.DISK:
+        if folio.dirty:
+            file.write_back(index)
+        file.remove(folio, "page out: page cache")
+    elif file.kind is FileKind.SHMEM and file.machine.swap.on:
+        file.swap_out(index, file.machine.swap)

@@ -1,0 +1,83 @@
+"""Reverse mapping: from a folio to the leaves that map it.
+
+A family of anonymous areas (those split, moved or forked from one another) shares one root that lists
+them; a folio remembers its root and its linear index in it. The list may name areas that do not map the
+folio: who walks it looks at the entry. File folios are found through their mapping's ``i_mmap``.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pagewatch.model.locks import RwLock
+from pagewatch.model.vma import VM_ACCESS, VM_STICKY
+
+if TYPE_CHECKING:
+    from pagewatch.model.machine import Machine
+    from pagewatch.model.memory import Folio
+    from pagewatch.model.mm import Mm
+    from pagewatch.model.vma import Vma
+
+
+class AnonVma:
+    """The root of a family of anonymous areas."""
+
+    __slots__ = ("areas", "lock")
+
+    def __init__(self, number: int) -> None:
+        """:param number: unique in the machine."""
+        self.areas: list[tuple[Mm, Vma]] = []
+        self.lock = RwLock(("anon_vma", number), "anon_vma lock")
+
+    def add(self, mm: "Mm", vma: "Vma") -> None:
+        """List an area."""
+        self.areas.append((mm, vma))
+
+    def remove(self, vma: "Vma") -> None:
+        """Take an area off the list."""
+        self.areas = [(mm, listed) for mm, listed in self.areas if listed is not vma]
+
+
+def prepare_anon_vma(mm: "Mm", vma: "Vma") -> AnonVma:
+    """The area's root, made or taken over from a neighbour it could merge with (``anon_vma_prepare``)."""
+    if vma.anon_vma is None:
+        neighbour = _mergeable_neighbour(mm, vma)
+        vma.branch = mm.machine.new_number() if neighbour is None else neighbour.branch
+        vma.anon_vma = (neighbour.anon_vma if neighbour else None) or AnonVma(mm.machine.new_number())
+        vma.anon_vma.add(mm, vma)
+    return vma.anon_vma
+
+
+def _mergeable_neighbour(mm: "Mm", vma: "Vma") -> "Vma | None":
+    """``find_mergeable_anon_vma``: a neighbour that differs in access rights at most, and has a root of its own."""
+    shift = mm.machine.page_shift
+    for left, right in ((vma, mm.vmas.after(vma)), (mm.vmas.before(vma), vma)):
+        if (
+            left is not None
+            and right is not None
+            and left.end == right.start
+            and left.file is right.file
+            and (left.flags ^ right.flags) & ~(VM_ACCESS | VM_STICKY) == 0
+            and left.index_of(left.end, shift) == right.pgoff
+        ):
+            neighbour = right if left is vma else left
+            if neighbour.anon_vma is not None and not neighbour.inherited:
+                return neighbour
+    return None
+
+
+def mappings_of(machine: "Machine", folio: "Folio") -> Iterator[tuple["Mm", "Vma", int]]:
+    """Where a folio may be mapped: address space, area, address of its first page there.
+
+    The caller holds the lock of the root or of ``i_mmap``.
+    """
+    if folio.anon_vma is not None:
+        areas = folio.anon_vma.areas
+    elif folio.mapping is not None:
+        areas = folio.mapping.areas
+    else:
+        return
+    for mm, vma in tuple(areas):
+        address = vma.address_of(folio.index, machine.page_shift)
+        n_bytes = folio.n_pages << machine.page_shift
+        if address < vma.end and vma.start < address + n_bytes:
+            yield mm, vma, address

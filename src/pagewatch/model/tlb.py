@@ -1,0 +1,124 @@
+"""CPUs and their TLBs: translations that may be stale, and the flushes that end them.
+
+Some facts about TLBs
+---------------------
+* A translation stays usable until it is flushed, whatever happens to the entry it came from. A cached
+  translation that is writable and dirty stores without looking at the page table again.
+* A cached translation that is clean must set the dirty bit before its first store: hardware does so by a
+  locked read-modify-write of the entry, and faults if the entry does not allow the store any more.
+* An interrupt is taken between instructions. So a store holds its CPU from translation to data, and a
+  flush by interrupt waits for that; a section with interrupts off is just a longer hold.
+
+Entries are tagged by address space, so switching address spaces flushes nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pagewatch.model.locks import Lock
+from pagewatch.model.tables import Table
+from pagewatch.steps import READ, WAIT, WRITE, access, wait
+
+if TYPE_CHECKING:
+    from pagewatch.model.mm import Mm
+
+
+class Translation:
+    """What a TLB slot remembers of one leaf, for one page of it."""
+
+    __slots__ = ("dirty", "index", "pfn", "table", "writable")
+
+    def __init__(self, pfn: int, table: Table, index: int, writable: bool, dirty: bool) -> None:  # noqa: FBT001
+        """:param pfn: the frame of this very page. :param table: where the leaf stands."""
+        self.pfn = pfn
+        self.table = table
+        self.index = index
+        self.writable = writable
+        self.dirty = dirty
+
+
+class Cpu:
+    """One CPU: its TLB, and the lock that stands for an instruction or a section with interrupts off."""
+
+    __slots__ = ("_interrupts_off", "interrupts", "number", "tlb")
+
+    def __init__(self, number: int) -> None:
+        """:param number: 0 for the first."""
+        self.number = number
+        self.interrupts = Lock(("cpu", number), f"cpu{number}: instruction")
+        self._interrupts_off = False
+        self.tlb: dict[tuple[int, int], Translation] = {}
+        """(address space, virtual page) -> translation."""
+
+    @contextmanager
+    def interrupts_off(self) -> Iterator[None]:
+        """A section with interrupts off, of many instructions: interrupts wait for its end, broadcasts do not."""
+        with self.interrupts:
+            self._interrupts_off = True
+            try:
+                yield
+            finally:
+                self._interrupts_off = False
+
+    def drain(self) -> None:
+        """Wait for an instruction under way, as hardware does at the end of a broadcast flush."""
+        lock = self.interrupts
+        wait(lock.key, WAIT, "flush: wait for instructions", lambda: self._interrupts_off or lock.is_free())
+
+    def lookup(self, mm_id: int, vpn: int) -> Translation | None:
+        """The cached translation of a page."""
+        access(("tlb", self.number, mm_id, vpn), READ, "tlb: look up")
+        return self.tlb.get((mm_id, vpn))
+
+    def fill(self, mm_id: int, vpn: int, translation: Translation) -> None:
+        """Remember a translation."""
+        access(("tlb", self.number, mm_id, vpn), WRITE, "tlb: fill")
+        self.tlb[mm_id, vpn] = translation
+
+    def evict(self, mm_id: int, vpn: int, label: str = "tlb: evict") -> None:
+        """Forget a translation; hardware may do so at any time."""
+        access(("tlb", self.number, mm_id, vpn), WRITE, label)
+        self.tlb.pop((mm_id, vpn), None)
+
+
+def flush_range(mm: "Mm", start: int, end: int) -> None:
+    """Forget the translations of [start, end) on every CPU that ran the address space (``flush_tlb_range``).
+
+    Returns after every CPU has acknowledged. Bytes, page aligned.
+    """
+    shift = mm.machine.page_shift
+    first, last = start >> shift, end >> shift
+    for cpu in mm.cpus:
+        if mm.machine.quirks.flush_is_broadcast:
+            _invalidate(cpu, mm.id, first, last)
+            cpu.drain()
+        else:
+            with cpu.interrupts:
+                _invalidate(cpu, mm.id, first, last)
+
+
+def flush_mm(mm: "Mm") -> None:
+    """Forget all translations of an address space on every CPU (``flush_tlb_mm``)."""
+    flush_range(mm, 0, 1 << mm.machine.fmt.address_bits)
+
+
+def sync_cpus(mm: "Mm") -> None:
+    """Interrupt every CPU that ran the address space and wait: sections with interrupts off have ended then.
+
+    What ``tlb_remove_table_sync_one`` is for: it flushes nothing.
+    """
+    for cpu in mm.cpus:
+        with cpu.interrupts:
+            pass
+
+
+def _invalidate(cpu: Cpu, mm_id: int, first: int, last: int) -> None:
+    for vpn in _cached(cpu, mm_id, first, last):
+        cpu.evict(mm_id, vpn, "flush: invalidate")
+
+
+def _cached(cpu: Cpu, mm_id: int, first: int, last: int) -> list[int]:
+    if last - first <= len(cpu.tlb):
+        return [vpn for vpn in range(first, last) if (mm_id, vpn) in cpu.tlb]
+    return sorted(vpn for owner, vpn in cpu.tlb if owner == mm_id and first <= vpn < last)

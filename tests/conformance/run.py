@@ -1,0 +1,89 @@
+"""The long run: random histories on the kernel of this machine and on the model, and how many came out alike.
+
+    python tests/conformance/run.py --sequences 20000
+
+Goes on after a difference, shows each once in its shortest form, and exits with 1 if there was any.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1])]
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from support.versus.comparison import Difference, difference_of, shrunk
+from support.versus.histories import Histories
+from support.versus.live import Live
+
+_CHUNK = 250
+"""Hypothesis remembers what it has tried; now and then it may forget."""
+_REPEATS = 3
+
+
+class Collecting(Histories):
+    """Histories that gather differences instead of failing."""
+
+    differences: list[Difference] = []
+
+    def found(self, difference: Difference) -> None:
+        """Keep it for later."""
+        self.differences.append(difference)
+
+
+def main() -> int:
+    """Run, print counts, return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=20, help="rules per sequence")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--stop-after", type=int, default=10, help="distinct differences")
+    options = parser.parse_args()
+    counts = Histories.counts
+    shown: set[tuple[object, ...]] = set()
+    n_unsteady = 0
+    began = time.monotonic()
+    with Live() as live:
+        Collecting.live = live
+        while counts["sequences"] < options.sequences and len(shown) < options.stop_after:
+            chunk = options.seed + counts["sequences"]
+            _run_chunk(chunk, min(_CHUNK, options.sequences - counts["sequences"]), options.steps)
+            for difference in Collecting.differences:
+                if any(difference_of(live, Histories.arena, difference.script) is None for _ in range(_REPEATS)):
+                    n_unsteady += 1
+                    continue
+                small = shrunk(live, Histories.arena, difference)
+                shape = (*(step[0] for step in small.script), small.kernel[0][:2])
+                if shape not in shown:
+                    shown.add(shape)
+                    sys.stdout.write(f"{small}\n\n")
+            Collecting.differences.clear()
+            rate = counts["sequences"] / (time.monotonic() - began) * 60
+            sys.stderr.write(f"{counts['sequences']} sequences, {rate:.0f} a minute\n")
+    names = ", ".join(f"{n} {name}" for name, n in counts.most_common() if name not in ("sequences", "steps"))
+    sys.stdout.write(
+        f"{counts['sequences']} sequences, {counts['steps']} steps, {len(shown)} differences, {n_unsteady} unsteady "
+        f"(seed {options.seed}, {time.monotonic() - began:.0f} s)\n{names}\n"
+    )
+    return 1 if shown else 0
+
+
+def _run_chunk(number: int, n_sequences: int, n_steps: int) -> None:
+    run_state_machine_as_test(
+        seed(number)(Collecting),
+        settings=settings(
+            max_examples=n_sequences,
+            stateful_step_count=n_steps,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

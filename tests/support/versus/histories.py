@@ -1,0 +1,256 @@
+"""Random histories: a Hypothesis state machine whose rules are steps, carried out by both sides.
+
+The model takes each step at once. The kernel gets the whole history at the end, in as few requests as possible;
+then every outcome is compared. So the rules may look at the model's state, but draw the same steps whatever
+the kernel does.
+"""
+
+from collections import Counter
+from typing import ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from pagewatch.model import KernelBug, Quirks
+from pagewatch.model.madvise import Advice
+from support.versus.comparison import Difference, first_difference
+from support.versus.live import Live
+from support.versus.modelled import Modelled
+from support.versus.outcomes import MAX_PROCESSES, PAGE, SMALL, Arena, Outcome, Step
+
+KINDS = st.sampled_from(["anon", "anon", "shared", "memfd", "memfd-private", "disk", "disk-private"])
+FILES = st.sampled_from(["memfd", "disk"])
+WHO = st.integers(0, MAX_PROCESSES - 1)
+LENGTHS = st.integers(1, 8)
+SLOTS = st.integers(0, 1)
+PROTECTIONS = st.sampled_from([0, 1, 3, 3])
+ASYNC, SIGBUS, WP, UNPOPULATED = 1 << 15, 1 << 7, 1 << 0, 1 << 13
+FEATURES = st.sampled_from([ASYNC, ASYNC, ASYNC | SIGBUS, SIGBUS | WP, SIGBUS | WP | UNPOPULATED])
+"""Whoever is not asynchronous gets signals: nobody is there to answer messages."""
+MREMAP_FLAGS = st.sampled_from([0, 1, 3, 3, 3, 7, 2])
+BITS = st.sampled_from([1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 0x100])
+MASKS = st.lists(BITS, max_size=3).map(lambda bits: sum(set(bits)))
+ADVICE = st.sampled_from(
+    [
+        *(Advice.DONTNEED, Advice.FREE, Advice.REMOVE, Advice.DONTFORK, Advice.DOFORK, Advice.WIPEONFORK),
+        *(Advice.KEEPONFORK, Advice.POPULATE_READ, Advice.POPULATE_WRITE, Advice.GUARD_INSTALL),
+        *(Advice.GUARD_REMOVE, Advice.DONTNEED, Advice.GUARD_INSTALL),
+    ]
+).map(int)
+
+
+class Histories(RuleBasedStateMachine):
+    """One history. ``live`` and ``quirks`` are set by whoever runs it."""
+
+    live: ClassVar[Live]
+    quirks: ClassVar[Quirks | None] = None
+    arena: ClassVar[Arena] = SMALL
+    counts: ClassVar[Counter[str]] = Counter()
+    """Sequences, steps, and steps by name, of all histories since the start."""
+    pages = st.integers(0, SMALL.n_pages - 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modelled = Modelled(self.arena, self.quirks)
+        self.script: list[Step] = []
+        self.expected: list[Outcome] = []
+        self.parents: list[int] = [0]
+        """Who forked each living process; a process's number is its place."""
+        self.serial = 0
+
+    def step(self, name: str, who: int, *arguments: object) -> None:
+        """Take one step."""
+        who %= len(self.parents)
+        if self.modelled.broken:
+            return
+        self.script.append((name, who, *arguments))
+        self.expected.append(self.modelled.outcome(self.script[-1]))
+
+    def length(self, page: int, n_pages: int) -> int:
+        """As many pages as fit into the arena."""
+        return min(n_pages, self.arena.n_pages - page)
+
+    def value(self) -> int:
+        """A value not stored before."""
+        self.serial += 16
+        return self.serial
+
+    def teardown(self) -> None:
+        """Look at everything once more, then let the kernel do the same, and compare."""
+        for who in range(len(self.parents)):
+            for page in range(self.arena.n_pages):
+                self.step("load", who, page)
+        if not self.modelled.broken:
+            self.check()
+        outcomes = self.live.run(self.arena, self.script)
+        self.counts["sequences"] += 1
+        self.counts["steps"] += len(self.script)
+        self.counts.update(str(step[0]) for step in self.script)
+        difference = first_difference(self.script, outcomes, self.expected)
+        if difference is not None:
+            self.found(difference)
+
+    def check(self) -> None:
+        """Whether the model's own invariants hold; if not, that counts as a difference, too."""
+        try:
+            self.modelled.check()
+        except KernelBug as bug:
+            self.expected[-1] = (("model", str(bug)), self.expected[-1][1])
+
+    def found(self, difference: Difference) -> None:
+        """Tell; whoever looks for many differences does not stop at the first.
+
+        :raises AssertionError: always.
+        """
+        raise AssertionError(str(difference))
+
+    @initialize(kind=KINDS, prot=PROTECTIONS)
+    def begin(self, kind: str, prot: int) -> None:
+        self.step("mmap", 0, 0, self.arena.n_pages, kind, prot, 0)
+
+    @rule(who=WHO, page=pages, n=LENGTHS, kind=KINDS, prot=PROTECTIONS, shift=st.integers(0, 1))
+    def mmap(self, who: int, page: int, n: int, kind: str, prot: int, shift: int) -> None:
+        self.step("mmap", who, page, self.length(page, n), kind, prot, shift)
+
+    @rule(who=WHO, page=pages, n=LENGTHS)
+    def munmap(self, who: int, page: int, n: int) -> None:
+        self.step("munmap", who, page, self.length(page, n))
+
+    @rule(who=WHO, page=pages, n=LENGTHS, prot=PROTECTIONS)
+    def mprotect(self, who: int, page: int, n: int, prot: int) -> None:
+        self.step("mprotect", who, page, self.length(page, n), prot)
+
+    @rule(who=WHO, page=pages, n=LENGTHS, advice=ADVICE)
+    def madvise(self, who: int, page: int, n: int, advice: int) -> None:
+        who, n = who % len(self.parents), self.length(page, n)
+        if advice == Advice.GUARD_INSTALL and self.modelled.protects_file(who, page, n):
+            return  # the kernel would never be done with it; see test_differences
+        self.step("madvise", who, page, n, advice)
+
+    @rule(who=WHO, page=pages, n=LENGTHS, new=LENGTHS, flags=MREMAP_FLAGS, to=pages)
+    def mremap(self, who: int, page: int, n: int, new: int, flags: int, to: int) -> None:
+        n = self.length(page, n)
+        # The kernel chooses a place of its own where it may: then nothing could be compared.
+        new = self.length(to if flags & 2 else page, n if not flags & 2 and flags & 1 else new)
+        self.step("mremap", who, page, n, new, flags, to)
+
+    @rule(who=WHO, page=pages)
+    def store(self, who: int, page: int) -> None:
+        self.step("store", who, page, self.value())
+
+    @rule(who=WHO, page=pages)
+    def load(self, who: int, page: int) -> None:
+        self.step("load", who, page)
+
+    @rule(who=WHO, page=pages, n=LENGTHS)
+    def stores(self, who: int, page: int, n: int) -> None:
+        for index in range(page, page + self.length(page, n)):
+            self.step("store", who, index, self.value())
+
+    @rule(who=WHO, file=FILES, page=pages)
+    def pwrite(self, who: int, file: str, page: int) -> None:
+        self.step("pwrite", who, file, page, self.value())
+
+    @rule(who=WHO, file=FILES, page=pages)
+    def pread(self, who: int, file: str, page: int) -> None:
+        self.step("pread", who, file, page)
+
+    @rule(who=WHO, file=FILES, page=pages, odd=st.sampled_from([0, 0, 8, 24]))
+    def truncate(self, who: int, file: str, page: int, odd: int) -> None:
+        self.step("truncate", who, file, page * PAGE + odd)
+
+    @rule(who=WHO, file=FILES, page=pages, n=LENGTHS)
+    def punch(self, who: int, file: str, page: int, n: int) -> None:
+        self.step("punch", who, file, page, n)
+
+    @rule(who=WHO, slot=SLOTS, features=FEATURES, page=pages, n=LENGTHS, mode=st.sampled_from([2, 2, 2, 3, 1]))
+    def watch(self, who: int, slot: int, features: int, page: int, n: int, mode: int) -> None:
+        """A fresh userfaultfd on a range."""
+        self.step("uffd", who, slot, features)
+        self.step("register", who, slot, page, self.length(page, n), mode if features & SIGBUS else 2)
+
+    def opened(self, who: int, slot: int) -> tuple[int, int] | None:
+        """The descriptor meant by two numbers, if there is any."""
+        living = [key for key in self.modelled.uffds if key[0] < len(self.parents)]
+        return living[(who * 2 + slot) % len(living)] if living else None
+
+    @precondition(lambda self: self.modelled.uffds)
+    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([2, 2, 3, 1, 0]))
+    def register(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
+        who, slot = self.opened(who, slot)
+        if not self.modelled.uffds[who, slot].features & SIGBUS:
+            mode &= 2  # whoever misses a page would wait for ever
+        self.step("register", who, slot, page, self.length(page, n), mode)
+
+    @precondition(lambda self: self.modelled.uffds)
+    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS)
+    def unregister(self, who: int, slot: int, page: int, n: int) -> None:
+        who, slot = self.opened(who, slot)
+        self.step("unregister", who, slot, page, self.length(page, n))
+
+    @precondition(lambda self: self.modelled.uffds)
+    @rule(who=WHO, slot=SLOTS)
+    def close(self, who: int, slot: int) -> None:
+        self.step("close", *self.opened(who, slot))
+
+    @precondition(lambda self: self.modelled.uffds)
+    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([1, 1, 1, 0, 2]))
+    def writeprotect(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
+        who, slot = self.opened(who, slot)
+        self.step("writeprotect", who, slot, page, self.length(page, n), mode)
+
+    @precondition(lambda self: self.modelled.uffds)
+    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([0, 2]))
+    def copy(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
+        who, slot = self.opened(who, slot)
+        self.step("copy", who, slot, page, self.length(page, n), self.value(), mode)
+
+    @precondition(lambda self: self.modelled.uffds)
+    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, name=st.sampled_from(["zeropage", "poison", "continue"]))
+    def fill(self, who: int, slot: int, page: int, n: int, name: str) -> None:
+        who, slot = self.opened(who, slot)
+        self.step(name, who, slot, page, self.length(page, n), *([0] if name == "continue" else []))
+
+    @rule(
+        who=WHO,
+        page=pages,
+        n=st.integers(0, 16),
+        flags=st.sampled_from([0, 0, 1, 1, 2, 3, 4]),
+        masks=st.tuples(MASKS, MASKS, MASKS, st.one_of(MASKS, st.just(0x1FF))),
+        max_pages=st.sampled_from([0, 0, 1, 2, 3, 5, 8]),
+        room=st.sampled_from([20, 20, 0, 1, 2, 3]),
+        null=st.sampled_from([False, False, False, True]),
+    )
+    def scan(
+        self,
+        *,
+        who: int,
+        page: int,
+        n: int,
+        flags: int,
+        masks: tuple[int, ...],
+        max_pages: int,
+        room: int,
+        null: bool,
+    ) -> None:
+        start, end = self.arena.at(page), self.arena.at(page + self.length(page, n))
+        self.step("scan", who, start, end, flags, masks, max_pages, room, null)
+
+    @rule(who=WHO, flags=st.sampled_from([0, 1]), masks=st.sampled_from([(0, 2, 0, 2), (0, 2, 0, 0x1FF)]))
+    def collect(self, who: int, flags: int, masks: tuple[int, ...]) -> None:
+        """What a tracker does."""
+        self.step("scan", who, self.arena.base, self.arena.end, flags, masks, 0, 20, False)
+
+    @precondition(lambda self: len(self.parents) < MAX_PROCESSES)
+    @rule(who=WHO)
+    def fork(self, who: int) -> None:
+        child = len(self.parents)
+        self.step("fork", who, child)
+        self.parents.append(who % len(self.parents))
+
+    @precondition(lambda self: len(self.parents) > 1)
+    @rule()
+    def reap(self) -> None:
+        child = len(self.parents) - 1
+        self.step("reap", self.parents[-1], child)
+        self.parents.pop()

@@ -1,0 +1,209 @@
+"""Device migration: what moves, what stays, and every interleaving with stores and zaps."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pagewatch.explore.traces import enumerate_traces
+from pagewatch.model import Kernel, Quirks
+from pagewatch.model.arch.format import DEVICE, DIRTY, LEAF, UFFD_WP, WRITE
+from pagewatch.model.errors import UseAfterFree
+from pagewatch.model.invariants import check
+from pagewatch.model.madvise import Advice
+from pagewatch.model.notifier import Event, SecondaryMmu
+from pagewatch.model.pages import folio_at
+from pagewatch.model.walk import Spot, seek
+from support.hardware import try_load, try_store
+from support.modelled import PAGE, Area
+
+
+def spot(area: Area, page: int) -> Spot:
+    return seek(area.process.mm, area.at(page))
+
+
+def move(area: Area, first: int, last: int) -> list[int]:
+    return [
+        (address - area.start) // PAGE
+        for address in area.process.migrate_to_device(area.at(first), (last - first) * PAGE)
+    ]
+
+
+def test_anonymous_pages_go_to_the_device_and_come_back_when_touched() -> None:
+    area = Area(3)
+    area.process.store(area.at(1), b"content")
+    assert move(area, 0, 3) == [1]
+    assert spot(area, 1).kind == DEVICE
+    check(area.kernel.machine)
+    assert area.load(1, 7) == b"content"
+    assert spot(area, 1).kind == LEAF
+    check(area.kernel.machine)
+
+
+def test_a_store_to_a_page_on_the_device_is_a_store() -> None:
+    area = Area(1)
+    area.process.store(area.start, b"old")
+    move(area, 0, 1)
+    area.process.store(area.start, b"new")
+    assert area.load(0, 3) == b"new"
+    check(area.kernel.machine)
+
+
+def test_protection_survives_the_way_there_and_back() -> None:
+    area = Area(1)
+    area.store(0)
+    area.armed()
+    assert move(area, 0, 1) == [0]
+    assert area.pages() == []
+    area.load(0)
+    assert spot(area, 0).fmt.flags(spot(area, 0).entry) & (UFFD_WP | WRITE) == UFFD_WP
+    area.store(0)
+    assert area.pages() == [0]
+
+
+def test_a_pinned_page_stays_as_it_was() -> None:
+    area = Area(2)
+    area.store(0, 1)
+    before = spot(area, 0).entry
+    folio = folio_at(area.kernel.machine, spot(area, 0).fmt, before)
+    assert folio is not None
+    folio.pincount += 1
+    folio.references += 1024
+    assert move(area, 0, 2) == [1]
+    assert spot(area, 0).entry == before
+
+
+def test_a_locked_page_is_passed_over() -> None:
+    area = Area(1)
+    area.store(0)
+    folio = folio_at(area.kernel.machine, spot(area, 0).fmt, spot(area, 0).entry)
+    assert folio is not None
+    with folio.lock:
+        assert move(area, 0, 1) == []
+
+
+def test_a_page_shared_by_a_fork_moves_for_both() -> None:
+    area = Area(1)
+    area.process.store(area.start, b"shared")
+    child = area.process.fork()
+    assert move(area, 0, 1) == [0]
+    assert seek(child.mm, area.start).kind == DEVICE
+    child.store(area.start, b"child!")
+    assert (area.load(0, 6), child.load(area.start, 6)) == (b"shared", b"child!")
+    check(area.kernel.machine)
+
+
+def test_forking_and_unmapping_what_is_on_the_device_keeps_the_counts() -> None:
+    area = Area(1)
+    area.process.store(area.start, b"x")
+    move(area, 0, 1)
+    child = area.process.fork()
+    check(area.kernel.machine)
+    area.process.munmap(area.start, PAGE)
+    check(area.kernel.machine)
+    assert child.load(area.start, 1) == b"x"
+    check(area.kernel.machine)
+
+
+def test_file_pages_are_put_back_with_their_dirty_bit() -> None:
+    kernel = Kernel()
+    area = Area(1, shared=True, file=(file := kernel.disk_file(PAGE)), process=kernel.spawn())
+    area.kernel = kernel
+    area.store(0)
+    assert move(area, 0, 1) == []
+    assert spot(area, 0).fmt.flags(spot(area, 0).entry) & (DIRTY | WRITE) == DIRTY | WRITE
+    assert file.folios[0].dirty
+    check(kernel.machine)
+
+
+def test_migration_is_one_bracket() -> None:
+    area = Area(2)
+    area.store(0, 1)
+    mmu = SecondaryMmu(area.process.mm)
+    move(area, 0, 2)
+    assert mmu.events == [(Event.MIGRATE, area.start, area.end)]
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_dirty_bit_that_is_not_carried_costs_the_content(*, loses: bool) -> None:
+    area = Area(1, quirks=Quirks(migrate_drops_dirty=loses))
+    area.process.store(area.start, b"old")
+    area.advise(Advice.FREE, 0, 1)
+    area.process.store(area.start, b"new")
+    move(area, 0, 1)
+    area.load(0)
+    area.advise(Advice.PAGEOUT, 0, 1)
+    assert area.load(0, 3) == (bytes(3) if loses else b"new")
+
+
+def stores_lost(quirks: Quirks) -> Iterator[bool]:
+    """Whether reclaim drops what CPU 1 stored, for every trace of that store and a migration."""
+    made: list[tuple[Area, list[bool]]] = []
+
+    def build() -> list[Callable[[], None]]:
+        area, stored = Area(1, quirks=quirks), []
+        made.append((area, stored))
+        area.process.store(area.start, b"old", cpu=1)
+        area.advise(Advice.FREE, 0, 1)
+        return [
+            lambda: move(area, 0, 1),
+            lambda: stored.append(try_store(area.process, area.start, b"new", cpu=1)),
+        ]
+
+    for run in enumerate_traces(build):
+        assert not run.errors
+        assert not run.deadlocked
+        area, stored = made[-1]
+        area.load(0)
+        area.advise(Advice.PAGEOUT, 0, 1)
+        check(area.kernel.machine)
+        yield stored[0] and area.load(0, 3) != b"new"
+
+
+def test_carrying_the_dirty_bit_loses_no_store_in_any_interleaving() -> None:
+    lost = list(stores_lost(Quirks()))
+    assert len(lost) > 5
+    assert not any(lost)
+
+
+def test_dropping_the_dirty_bit_loses_the_store_in_some_interleavings() -> None:
+    lost = list(stores_lost(Quirks(migrate_drops_dirty=True)))
+    assert any(lost)
+    assert not all(lost)
+
+
+def stale_loads(quirks: Quirks) -> Iterator[bool]:
+    """Whether a load after a zap still sees the old page, for every trace with a migration.
+
+    The page is shared with a child: one that is exclusive is flushed at once, to look for pins.
+    """
+    made: list[list[bytes | None]] = []
+
+    def build() -> list[Callable[[], None]]:
+        area, loaded = Area(1, quirks=quirks), []
+        made.append(loaded)
+        area.process.store(area.start, b"old")
+        area.process.fork()
+        area.process.load(area.start, 3, cpu=1)
+
+        def zap_and_load() -> None:
+            area.advise(Advice.DONTNEED, 0, 1)
+            loaded.append(try_load(area.process, area.start, 3, cpu=1))
+
+        return [lambda: move(area, 0, 1), zap_and_load]
+
+    for run in enumerate_traces(build):
+        assert not run.deadlocked
+        assert all(isinstance(error, UseAfterFree) for error in run.errors.values())
+        yield bool(run.errors) or made[-1] != [None]
+
+
+def test_flushing_under_the_lock_lets_no_load_see_a_page_that_was_zapped() -> None:
+    stale = list(stale_loads(Quirks()))
+    assert len(stale) > 5
+    assert not any(stale)
+
+
+def test_flushing_late_lets_loads_see_it_in_some_interleavings() -> None:
+    stale = list(stale_loads(Quirks(migrate_flushes_late=True)))
+    assert any(stale)
+    assert not all(stale)

@@ -1,0 +1,130 @@
+"""Failed memory: who gets which signal, what is logged, and how it travels."""
+
+import signal
+
+import pytest
+
+from pagewatch.model import Kernel, Quirks, Signal
+from pagewatch.model.arch.format import HWPOISON
+from pagewatch.model.errors import BUS_ADRERR, BUS_MCEERR_AR
+from pagewatch.model.invariants import check
+from pagewatch.model.madvise import Advice
+from pagewatch.model.uffd.context import Feature
+from pagewatch.model.walk import frame_of, seek
+from pagewatch.vocab.categories import Category
+from support.modelled import PAGE, Area
+
+FAILURES = Quirks(memory_failure=True)
+
+
+def fail(area: Area, page: int) -> None:
+    spot = seek(area.process.mm, area.at(page))
+    area.kernel.memory_failure(frame_of(spot.fmt, spot.entry, area.at(page)))
+
+
+def signal_of(area: Area, page: int) -> Signal:
+    with pytest.raises(Signal) as raised:
+        area.load(page)
+    return raised.value
+
+
+def test_an_anonymous_page_that_failed_is_a_bus_error_with_its_size_and_a_line_in_the_log() -> None:
+    area = Area(2, quirks=FAILURES)
+    area.store(0, 1)
+    fail(area, 1)
+    assert seek(area.process.mm, area.at(1)).kind == HWPOISON
+    error = signal_of(area, 1)
+    assert (error.signo, error.code, error.lsb) == (signal.SIGBUS, BUS_MCEERR_AR, 12)
+    assert f"{area.at(1):#x}" in area.kernel.log[-1]
+    assert area.load(0) == b"x"
+    check(area.kernel.machine)
+
+
+def test_without_the_configuration_it_is_a_plain_bus_error_and_nothing_is_logged() -> None:
+    area = Area(1)
+    area.store(0)
+    fail(area, 0)
+    logged = len(area.kernel.log)
+    error = signal_of(area, 0)
+    assert (error.code, error.lsb) == (BUS_ADRERR, 0)
+    assert len(area.kernel.log) == logged
+
+
+def test_a_marker_answers_like_the_real_thing() -> None:
+    area = Area(1, quirks=FAILURES)
+    area.process.userfaultfd(Feature.POISON).register(area.start, PAGE)
+    uffd = area.process.mm.vmas.at(area.start).uffd
+    assert uffd is not None
+    area.process.madvise(area.start, PAGE, Advice.DONTNEED)
+    other = area.process.userfaultfd(Feature.POISON)
+    other.poison(area.start, PAGE)
+    assert signal_of(area, 0).code == BUS_MCEERR_AR
+    assert area.categories(0) >= Category.SWAPPED
+
+
+def file_area(kernel: Kernel, file: object, *, store: bool) -> Area:
+    area = Area(1, shared=True, file=file, process=kernel.spawn())
+    area.kernel = kernel
+    if store:
+        area.store(0)
+    else:
+        area.load(0)
+    return area
+
+
+def test_a_clean_page_of_a_file_is_read_again() -> None:
+    kernel = Kernel(quirks=FAILURES)
+    file = kernel.disk_file(PAGE)
+    file.write(0, b"on disk")
+    file.write_back(0)
+    area = file_area(kernel, file, store=False)
+    before = seek(area.process.mm, area.start).entry
+    fail(area, 0)
+    assert area.load(0, 7) == b"on disk"
+    assert seek(area.process.mm, area.start).entry != before
+    check(kernel.machine)
+
+
+def test_a_dirty_page_of_a_file_is_lost_for_every_mapping() -> None:
+    kernel = Kernel(quirks=FAILURES)
+    file = kernel.disk_file(PAGE)
+    area = file_area(kernel, file, store=True)
+    other = file_area(kernel, file, store=False)
+    fail(area, 0)
+    assert signal_of(area, 0).code == signal_of(other, 0).code == BUS_MCEERR_AR
+    late = Area(1, shared=True, file=file, process=kernel.spawn())
+    assert signal_of(late, 0).code == BUS_MCEERR_AR
+
+
+def test_a_fork_inherits_it_and_dropping_the_memory_ends_it() -> None:
+    area = Area(1, quirks=FAILURES)
+    area.store(0)
+    fail(area, 0)
+    child = area.process.fork()
+    with pytest.raises(Signal):
+        child.load(area.start, 1)
+    area.advise(Advice.DONTNEED, 0, 1)
+    assert area.load(0) == b"\0"
+    check(area.kernel.machine)
+
+
+def test_poison_moves_to_another_machine_by_address() -> None:
+    source, target = Area(4, quirks=FAILURES), Area(4, quirks=FAILURES)
+    source.store(0, 1, 2)
+    fail(source, 1)
+    poisoned = source.process.poisoned_addresses(source.start, source.end)
+    assert poisoned == [source.at(1)]
+    uffd = target.process.userfaultfd(Feature.POISON)
+    uffd.register(target.start, 4 * PAGE)
+    for address in poisoned:
+        uffd.poison(address - source.start + target.start, PAGE)
+    assert signal_of(target, 1).code == BUS_MCEERR_AR
+    assert target.process.poisoned_addresses(target.start, target.end) == [target.at(1)]
+    target.store(0, 2)
+    check(target.kernel.machine)
+
+
+def test_a_frame_that_nobody_uses_is_only_logged() -> None:
+    kernel = Kernel()
+    kernel.memory_failure(0x123456)
+    assert kernel.log == ["Memory failure: 0x123456"]
