@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
@@ -27,7 +28,7 @@ _REPEATS = 3
 class Collecting(Histories):
     """Histories that gather differences instead of failing."""
 
-    differences: list[Difference] = []
+    differences: ClassVar[list[Difference]] = []
 
     def found(self, difference: Difference) -> None:
         """Keep it for later."""

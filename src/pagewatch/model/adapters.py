@@ -22,6 +22,7 @@ class ModelScanner:
     def __init__(self, process: Process) -> None:
         """:param process: not owned."""
         self._process = process
+        self._latest = Regions()
 
     def scan(
         self,
@@ -35,7 +36,7 @@ class ModelScanner:
         max_regions: int | None = None,
     ) -> Scan:
         """See :meth:`pagewatch.ports.Scanner.scan`."""
-        return self._process.scan(
+        scan = self._process.scan(
             start,
             end,
             query,
@@ -44,6 +45,13 @@ class ModelScanner:
             max_pages=max_pages,
             max_regions=max_regions,
         )
+        if protect:
+            self._latest = scan.regions
+        return scan
+
+    def latest(self) -> Regions:
+        """See :meth:`pagewatch.ports.Scanner.latest`."""
+        return self._latest
 
 
 class ModelProtection:

@@ -271,7 +271,7 @@ def _move_entries(mm: "Mm", vma: Vma, copy: Vma, to: int, old: int, n_bytes: int
         move_huge(mm, vma, copy, old, n_bytes, lift=lift)
         return
     for span in whole_spans(mm, vma, old, old + n_bytes, "mremap: walk"):
-        table, level = span.spot.table, span.spot.level
+        level = span.spot.level
         if level and not _has_room(mm, to + span.start - old, level):
             split_locked(mm, vma, span.spot, span.start)
             continue

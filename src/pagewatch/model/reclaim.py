@@ -17,6 +17,7 @@ from pagewatch.model.walk import locked_spans
 from pagewatch.model.zap import leave_marker
 
 if TYPE_CHECKING:
+    from pagewatch.model.machine import Machine
     from pagewatch.model.memory import Folio
     from pagewatch.model.mm import Mm
     from pagewatch.model.tables import Table
@@ -35,13 +36,18 @@ def page_out(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
                 address += mm.machine.page_bytes
 
 
+def _can_leave(machine: "Machine", folio: "Folio") -> bool:
+    """Whether a page is ours alone, not pinned, and has somewhere to go."""
+    if folio.order or folio.mapcount != 1 or folio.maybe_pinned:
+        return False
+    return not folio.anon or folio.lazy_free or machine.swap.on
+
+
 def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: int) -> None:
     fmt, machine = table.fmt, mm.machine
     entry = table.read(index, "page out: look")
     folio = folio_at(machine, fmt, entry) if fmt.kind(entry) == LEAF else None
-    if folio is None or folio.order or folio.mapcount != 1 or folio.maybe_pinned:
-        return
-    if folio.anon and not folio.lazy_free and not machine.swap.on:
+    if folio is None or not _can_leave(machine, folio):
         return
     # Clear and flush first: nobody may write to the page while it is written out.
     entry = table.exchange(index, 0, "page out: clear")

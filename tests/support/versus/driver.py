@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import tempfile
+from pathlib import Path
 from contextlib import suppress
 
 from support.versus import calls
@@ -234,7 +235,7 @@ class Driver:
         self.arena = Arena(*arena)
         memfd = os.memfd_create("arena")
         disk, path = tempfile.mkstemp()
-        os.unlink(path)
+        Path(path).unlink()
         os.posix_fadvise(disk, 0, 0, os.POSIX_FADV_RANDOM)
         for fd in (memfd, disk):
             os.ftruncate(fd, self.arena.file_pages * PAGE)

@@ -2,18 +2,21 @@
 
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pagewatch.model import Kernel, Process, Quirks, Signal
 from pagewatch.model.file import FileMapping
 from pagewatch.model.invariants import check
 from pagewatch.model.scan.call import ScanArg
 from pagewatch.model.uffd.context import Mode
-from pagewatch.model.uffd.fd import Userfaultfd
 from pagewatch.model.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from pagewatch.vocab.categories import ALL_CATEGORIES, Category
 from pagewatch.vocab.errors import QueryError
 from pagewatch.vocab.query import Query
 from support.versus.outcomes import PAGE, WORD_AT, Arena, Observation, Outcome, Result, Row, Step
+
+if TYPE_CHECKING:
+    from pagewatch.model.uffd.fd import Userfaultfd
 
 VECTOR = 1 << 20
 """Some address of a vector."""

@@ -66,7 +66,7 @@ def test_continue_maps_what_the_page_cache_holds() -> None:
 
 
 @pytest.mark.parametrize(("memory_failure", "code"), [(False, 2), (True, 4)])
-def test_poison_is_a_sigbus_until_a_copy_replaces_it(memory_failure: bool, code: int) -> None:  # noqa: FBT001
+def test_poison_is_a_sigbus_until_a_copy_replaces_it(memory_failure: bool, code: int) -> None:
     area, uffd = watched(4, quirks=Quirks(memory_failure=memory_failure))
     uffd.poison(area.at(1), PAGE)
     with pytest.raises(Signal) as caught:
