@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak docs system-packages clean
+.PHONY: help demo test lint bench soak kill kernels docs system-packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+.DELETE_ON_ERROR:
+
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
 $(INSTALLED): pyproject.toml | $(VENV)/bin/python
@@ -38,6 +40,13 @@ bench: $(INSTALLED) ## measure against floors in C, in the same run; figures in 
 
 soak: $(INSTALLED) ## writers against collects for minutes: SECONDS_=180
 	$(BIN)/python soak/soak.py --seconds $(or $(SECONDS_),180)
+
+kill: $(INSTALLED) ## 200 trackers killed at random moments: no target is harmed
+	PAGEWATCH_KILL_ROUNDS=200 $(BIN)/python -m pytest -q tests/live/test_tracker_killed.py tests/live/test_attach_killed.py
+
+kernels: $(INSTALLED) ## the tests inside other kernels, under emulation (as root on Debian; downloads are cached)
+	@scripts/system-packages kernels
+	$(BIN)/python kernels/run.py
 
 docs: $(INSTALLED) ## the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

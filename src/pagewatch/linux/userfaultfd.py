@@ -46,7 +46,7 @@ _PIECE_BYTES = 256 << 20
 
 _REFUSALS = {
     errno.ENOMEM: "it would take more mappings than sysctl vm.max_map_count allows, or memory that there is not",
-    errno.EBUSY: "it is tracked by another userfaultfd already",
+    errno.EBUSY: "it is tracked by another userfaultfd already (another tracker, or a buffer on the same page)",
     errno.EPERM: "a shared file that is mapped read-only cannot be write-protected",
     errno.EINVAL: "the kernel supports no write-protection for this kind of mapping, or nothing is mapped there",
 }

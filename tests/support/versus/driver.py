@@ -15,8 +15,8 @@ import socket
 import struct
 import sys
 import tempfile
-from pathlib import Path
 from contextlib import suppress
+from pathlib import Path
 
 from support.versus import calls
 from support.versus.accesses import Accesses
