@@ -56,6 +56,8 @@ def command(
     Starts PROGRAM, or attaches to a running process with -p. Neither needs to be changed or stopped. Ends when
     the program does, or with Ctrl-C; what was recorded until then is kept. Progress is shown on a terminal,
     unless the program itself writes to it.
+
+    PROGRAM's exit status is shown and recorded; that of this command says whether recording worked.
     """
     if (pid is None) == (not program):
         raise click.UsageError("give either -p PID or a program to start: pagewatch record -- PROGRAM ARGUMENTS")

@@ -106,6 +106,8 @@ class UffdAsync(Tracker):
         if self._scope.ranges:
             self._check_all_armed(refused)
             self._watched = Regions(self._scope.ranges) | self._armed.regions
+        elif not self._armed.spans and any(spot.reason is BlindReason.REFUSED for spot in refused):
+            raise RangeNotTrackable(refused[0].start, refused[0].end, refused[0].detail)
         if self._collapse_on_close:
             self._were_huge = join(self._scanner.scan(*span, _HUGE).regions for span in self._armed.spans)
         self._seen = None if refused else mappings
