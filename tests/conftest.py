@@ -1,5 +1,6 @@
 """Plugins and settings of this suite; helpers are in ``support``."""
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -8,7 +9,8 @@ import pytest
 pytest_plugins = ["support.needs", "support.machine", "support.leftovers", "support.patients"]
 
 # How long an example takes says nothing on a machine that does other things, too; pytest-timeout ends what hangs.
-hypothesis.settings.register_profile("pagewatch", deadline=None)
+# CI runs the same examples every time; chance belongs to runs that somebody watches.
+hypothesis.settings.register_profile("pagewatch", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("pagewatch")
 
 _LIVE = Path(__file__).parent / "live"
