@@ -77,7 +77,7 @@ def test_a_recording_cut_off_is_reported_with_one_warning(tmp_path: Path, capsys
 def test_an_empty_recording_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = recordings.write(PlainRecording(recordings.header()), tmp_path / "empty")
     assert run(["report", str(path)]) == 0
-    assert "Nothing was written in this recording." in capsys.readouterr().out
+    assert "No write was seen in this recording." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", ["missing", "empty directory", "file", "garbage"])

@@ -198,7 +198,7 @@ def _conclude(path: Path, result: Progress) -> None:
     if result.n_notes:
         _say(f"notes in the report: {result.n_notes}")
     if result.n_late:
-        _say(f"{result.n_late} collects were left out because the ones before took too long; a lower --hz has none")
+        _say(f"{result.n_late} collects were left out because the ones before took too long; a lower --hz avoids that")
     _say(f"next: pagewatch report {path}")
 
 

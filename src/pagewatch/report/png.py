@@ -46,7 +46,7 @@ def render(figures: Figures) -> bytes:
             _rate(lower, figures)
             _legend(sheet)
         else:
-            sheet.text(0.5, 0.5, "Nothing was written in this recording.", ha="center", size=12)
+            sheet.text(0.5, 0.5, "No write was seen in this recording.", ha="center", size=12)
         file = BytesIO()
         sheet.savefig(file, format="png", facecolor=_PAGE)
     return file.getvalue()

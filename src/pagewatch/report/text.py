@@ -43,7 +43,7 @@ def _parts(figures: Figures, console: Console) -> Iterator[RenderableType]:
         yield _section("Where and when")
         yield textmap.heatmap(figures, console.width, in_colour=in_colour(console))
     else:
-        yield Group(Text(), _indented(Text("Nothing was written in this recording.")))
+        yield Group(Text(), _indented(Text("No write was seen in this recording.")))
     if figures.mappings:
         yield _section("Mappings")
         yield _mappings(figures, console.width)

@@ -61,7 +61,7 @@ def test_an_incomplete_recording_says_so_at_the_top() -> None:
 
 def test_a_recording_without_writes_is_reported() -> None:
     report = printed(PlainRecording(recordings.header(), [recordings.process()], [recordings.mapping(1, 9)]), 80)
-    assert "Nothing was written in this recording." in report
+    assert "No write was seen in this recording." in report
     assert "[anonymous]" in report
 
 
