@@ -248,5 +248,5 @@ def test_a_recording_without_writes_has_a_page(driver: Any, tmp_path: Path) -> N
     path = tmp_path / "empty.html"
     path.write_text(render(compute(PlainRecording(recordings.header()), **GRID)), encoding="utf-8")
     driver.get(path.as_uri())
-    assert "Nothing was written" in driver.execute_script("return document.body.innerText")
+    assert "No write was seen" in driver.execute_script("return document.body.innerText")
     assert [entry for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
