@@ -11,6 +11,7 @@ OUR_CODE = [path for top in (PACKAGE, TESTS, ROOT / "bench") for path in modules
 SOURCES = modules(PACKAGE)
 
 MAY_CATCH_EVERYTHING = {
+    "src/pagewatch/explore/engine.py:_Worker._run": "an explored thread's error is a finding, kept in the execution",
     "src/pagewatch/linux/probes/support.py:ask": "a broken probe is an answer, kept in ``error``, on which tests fail",
 }
 """Where whatever comes is caught and not raised again, and why."""

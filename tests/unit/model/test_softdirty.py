@@ -73,4 +73,7 @@ def test_anything_but_one_to_five_is_einval(text: str) -> None:
 
 
 def test_white_space_around_the_number_is_fine() -> None:
-    Area(1).process.clear_refs(" 4\n")
+    area = Area(2, quirks=TRACKED)
+    area.store(0, 1)
+    area.process.clear_refs(" 4\n")
+    assert area.pages(DIRTY) == []
