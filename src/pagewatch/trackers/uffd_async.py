@@ -34,6 +34,7 @@ _WRITTEN = Query(mask=Category.WRITTEN, returned=Category.WRITTEN)
 _HUGE = Query.where("huge & !file", returned=Category(0))
 # Private memory that holds something of its own; the zero page does not.
 _FILLED = Query.where("!file & !pfnzero & (present | swapped)", returned=Category(0))
+_OWN = Query.where("present & !file & !pfnzero", returned=Category(0))
 _TABLE_ENTRY_BYTES = 8
 _NEGLIGIBLE_BYTES = 16 << 20
 _NONE = Regions()
@@ -219,6 +220,9 @@ class UffdAsync(Tracker):
             if not refused:
                 journal.news.append(BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, piece.label))
                 self._late_bytes += piece.nbytes
+                if piece.anonymous:
+                    # Stored to between that look and the protection.
+                    journal.assumed.append(self._scanner.scan(piece.start, piece.end, _OWN).regions)
             elif refused[0].reason is BlindReason.MAPPED_LATE:
                 journal.news += refused
                 settled = False

@@ -2,6 +2,7 @@ from io import StringIO
 
 import numpy as np
 from rich.console import Console
+from rich.style import Style
 
 from pagewatch.report import scale, textmap
 from pagewatch.report.figures import compute
@@ -21,6 +22,8 @@ def staircase(n_steps: int = 8) -> PlainRecording:
 
 
 def drawn(*, in_colour: bool, rows: int, columns: int, width: int) -> str:
+    # rich keeps the codes of a style for the first terminal that it was drawn on, and another test has had its own.
+    Style.parse.cache_clear()
     out = StringIO()
     console = Console(file=out, width=width, force_terminal=in_colour, color_system="truecolor" if in_colour else None)
     console.print(textmap.heatmap(compute(staircase(), rows=rows, columns=columns), width, in_colour=in_colour))
