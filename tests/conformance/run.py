@@ -54,6 +54,7 @@ def main() -> int:
             for difference in Collecting.differences:
                 if any(difference_of(live, Histories.arena, difference.script) is None for _ in range(_REPEATS)):
                     n_unsteady += 1
+                    sys.stdout.write(f"not seen again: {difference}\n\n")
                     continue
                 small = shrunk(live, Histories.arena, difference)
                 shape = (*(step[0] for step in small.script), small.kernel[0][:2])

@@ -19,7 +19,7 @@ from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.uffd.context import Context
 from pagewatch.model.uffd.register import exact_range
 from pagewatch.model.vma import VM_SHARED, VM_UFFD_WP, VM_WRITE
-from pagewatch.model.walk import populated
+from pagewatch.model.walk import populate, populated
 
 if TYPE_CHECKING:
     from pagewatch.model.memory import Folio
