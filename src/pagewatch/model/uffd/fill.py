@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import MARKER, MARKER_POISON
 from pagewatch.model.errors import os_error
-from pagewatch.model.file import FileKind
 from pagewatch.model.fault.state import leaf_flags
+from pagewatch.model.file import FileKind
 from pagewatch.model.hugetlb.fill import continue_huge_page, copy_huge_page, poison_huge_page
 from pagewatch.model.memory import store_bytes
 from pagewatch.model.pages import map_again, map_anon, zero_leaf
