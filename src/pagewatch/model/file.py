@@ -78,22 +78,35 @@ class FileMapping:
 
     def bring_in(self, index: int) -> Folio:
         """The folio of a page offset, read or allocated if need be, with a reference for the caller."""
-        access(("cache", self.number, index), RMW, "page cache: find or add")
-        memory = self.machine.memory
         index -= index % self.step_pages
-        folio = self.folios.get(index)
-        if folio is None:
-            folio = self.new_folio()
-            slot = self.swapped.pop(index, None)
-            if slot is not None:
-                folio.words[0] = dict(self.machine.swap.slots[slot])
-                folio.dirty = True
-                self.machine.swap.release(memory, slot)
-            elif index in self.disk:
-                folio.words[0] = dict(self.disk[index])
-            self.insert(index, folio)
-        memory.get(folio, "page cache: get")
+        while True:
+            access(("cache", self.number, index), RMW, "page cache: find or add")
+            folio = self.folios.get(index) or self._read_in(index)
+            if self._try_get(index, folio):
+                return folio
+
+    def _read_in(self, index: int) -> Folio:
+        """A new folio in the cache, with the bytes of swap or disk."""
+        folio = self.new_folio()
+        slot = self.swapped.pop(index, None)
+        if slot is not None:
+            folio.words[0] = dict(self.machine.swap.slots[slot])
+            folio.dirty = True
+            self.machine.swap.release(self.machine.memory, slot)
+        elif index in self.disk:
+            folio.words[0] = dict(self.disk[index])
+        self.insert(index, folio)
         return folio
+
+    def _try_get(self, index: int, folio: Folio) -> bool:
+        """Take a reference to what was just looked up, unless it has left the cache (``filemap_get_entry``)."""
+        memory = self.machine.memory
+        if memory.try_get(folio.pfn, "page cache: get") is None:
+            return False
+        if self.folios.get(index) is folio:
+            return True
+        memory.put(folio, "page cache: put")
+        return False
 
     def lock_cached(self, index: int) -> Folio | None:
         """The cached folio of a page offset, locked and with a reference; None if there is none, or it moved.
@@ -101,9 +114,8 @@ class FileMapping:
         ``filemap_lock_folio``: a folio may leave the cache while one waits for its lock.
         """
         folio = self.cached(index)
-        if folio is None:
+        if folio is None or not self._try_get(index, folio):
             return None
-        self.machine.memory.get(folio, "page cache: get")
         folio.lock.acquire()
         if folio.mapping is self:
             return folio

@@ -181,9 +181,23 @@ class Memory:
         return None
 
     def get(self, folio: Folio, label: str, count: int = 1) -> None:
-        """Take references."""
+        """Take references; the caller knows that there are some already."""
         access(("refs", folio.pfn), RMW, label)
+        if folio.references <= 0:
+            raise UseAfterFree(f"{label}: {folio!r} was freed already")
         folio.references += count
+
+    @staticmethod
+    def count(folio: Folio, label: str) -> int:
+        """How many references there are now (``folio_ref_count``)."""
+        access(("refs", folio.pfn), READ, label)
+        return folio.references
+
+    @staticmethod
+    def look_for_pins(folio: Folio, label: str) -> bool:
+        """Whether it may be pinned now; see :attr:`Folio.maybe_pinned`."""
+        access(("refs", folio.pfn), READ, label)
+        return folio.maybe_pinned
 
     def try_get(self, pfn: int, label: str, count: int = 1) -> Folio | None:
         """Take references unless the count is zero already, as lockless walkers must."""
@@ -197,10 +211,10 @@ class Memory:
         """Drop references; the last frees the folio."""
         access(("refs", folio.pfn), RMW, label)
         folio.references -= count
+        if folio.references < 0:
+            raise UseAfterFree(f"{label}: {folio!r} was freed already")
         if folio.references == 0:
             del self.folios[folio.pfn]
-        elif folio.references < 0:
-            raise UseAfterFree(f"{label}: {folio!r} was freed already")
 
     def copy_page(self, target: Folio, target_page: int, source: Folio, source_page: int, label: str) -> None:
         """Copy one page word by word; the target is not visible to anybody yet."""

@@ -46,7 +46,7 @@ def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: i
     # Clear and flush first: nobody may write to the page while it is written out.
     entry = table.exchange(index, 0, "page out: clear")
     flush_range(mm, address, address + machine.page_bytes)
-    if folio.maybe_pinned:
+    if machine.memory.look_for_pins(folio, "page out: look for pins"):
         # Fast GUP may have taken it before the entry was cleared (folio_try_share_anon_rmap_pte).
         table.write(index, entry, "page out: put back")
         return

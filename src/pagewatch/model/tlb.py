@@ -91,8 +91,7 @@ def flush_range(mm: "Mm", start: int, end: int) -> None:
     first, last = start >> shift, end >> shift
     for cpu in mm.cpus:
         if mm.machine.quirks.flush_is_broadcast:
-            _invalidate(cpu, mm.id, first, last)
-            cpu.drain()
+            _broadcast(cpu, mm.id, first, last)
         else:
             with cpu.interrupts:
                 _invalidate(cpu, mm.id, first, last)
@@ -111,6 +110,15 @@ def sync_cpus(mm: "Mm") -> None:
     for cpu in mm.cpus:
         with cpu.interrupts:
             pass
+
+
+def _broadcast(cpu: Cpu, mm_id: int, first: int, last: int) -> None:
+    """Invalidate, and wait for instructions under way; what their walks put back meanwhile goes, too."""
+    _invalidate(cpu, mm_id, first, last)
+    cpu.drain()
+    while _cached(cpu, mm_id, first, last):
+        _invalidate(cpu, mm_id, first, last)
+        cpu.drain()
 
 
 def _invalidate(cpu: Cpu, mm_id: int, first: int, last: int) -> None:

@@ -30,7 +30,7 @@ from pagewatch.model.vma import VM_UFFD
 from pagewatch.model.walk import Spot, locked, seek
 
 if TYPE_CHECKING:
-    from pagewatch.model.memory import Folio
+    from pagewatch.model.memory import Folio, Memory
     from pagewatch.model.mm import Mm
     from pagewatch.model.tables import Table
     from pagewatch.model.vma import Vma
@@ -112,7 +112,7 @@ def _survey(mm: "Mm", vma: "Vma", table: "Table") -> _Found:
                 found.result = Result.EXCEED_NONE_PTE
         else:
             folio = folio_at(machine, fmt, entry)
-            found.result = _check_source(folio)
+            found.result = _check_source(machine.memory, folio)
             if folio is not None:
                 found.sources[index] = folio
                 found.shared += fmt.pfn(entry) - folio.pfn not in folio.exclusive
@@ -121,14 +121,15 @@ def _survey(mm: "Mm", vma: "Vma", table: "Table") -> _Found:
     return found
 
 
-def _check_source(folio: "Folio | None") -> Result:
+def _check_source(memory: "Memory", folio: "Folio | None") -> Result:
     """Whether a page may be replaced by a copy: nobody holds it but who maps it (``is_refcount_suitable``)."""
     if folio is None:
         return Result.PAGE_NULL
     if not folio.anon:
         return Result.PAGE_ANON
     expected = folio.mapcount + (folio.swap_slot is not None)
-    return Result.SUCCEED if folio.references == expected else Result.PAGE_COUNT
+    held = memory.count(folio, "collapse: count references")
+    return Result.SUCCEED if held == expected else Result.PAGE_COUNT
 
 
 def _bring_in(mm: "Mm", vma: "Vma", start: int, indexes: list[int]) -> Result:

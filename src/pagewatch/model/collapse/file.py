@@ -57,10 +57,13 @@ def _take(file: "FileMapping", first: int, n_pages: int, taken: "list[Folio]") -
             continue
         if not folio.lock.try_acquire():
             return Result.PAGE_LOCK
+        if folio.mapping is not file:
+            folio.lock.release()
+            return Result.PAGE_LOCK
         memory.get(folio, "collapse: hold")
         taken.append(folio)
         unmap_file_folio(file, folio)
-        if folio.references != 2:  # the page cache's and ours
+        if memory.count(folio, "collapse: count references") != 2:  # the page cache's and ours
             return Result.PAGE_COUNT
     return Result.SUCCEED
 

@@ -6,8 +6,6 @@ be, the directory's lock is held from the second look at the entries until the t
 the table's lock is dropped in between, and a page put there is lost with the table.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import LEAF
@@ -92,36 +90,36 @@ def _clear(mm: "Mm", vma: "Vma", spot: Spot, parent: Spot, folio: "Folio") -> Re
     start = vma.address_of(folio.index, machine.page_shift)
     fills = bool(vma.flags & VM_UFFD) and not vma.flags & VM_SHARED
     hold = fills and not machine.quirks.collapse_drops_lock_before_copies
-    with _directory_locked(parent, wanted=hold):
-        with spot.table.lock:
-            if not in_place(spot):
-                return Result.FAIL
+    if hold:
+        with parent.table.lock, spot.table.lock:
             result = _clear_entries(mm, spot, folio)
-            if result is not Result.SUCCEED:
-                flush_mm(mm)
-                return result
-        with _directory_locked(parent, wanted=not hold), spot.table.lock:
-            if not in_place(spot):
-                flush_mm(mm)
-                return Result.FAIL
-            parent.table.exchange(parent.slot, 0, "collapse: clear the directory entry")
-            flush_range(mm, start, start + machine.thp_bytes)
-    free_deferred(machine, spot.table)
-    return Result.SUCCEED
+            if result is Result.SUCCEED:
+                _unhook(mm, start, parent)
+    else:
+        with spot.table.lock:
+            result = _clear_entries(mm, spot, folio)
+        if result is Result.SUCCEED:
+            with parent.table.lock, spot.table.lock:
+                result = Result.SUCCEED if in_place(spot) else Result.FAIL
+                if result is Result.SUCCEED:
+                    _unhook(mm, start, parent)
+    if result is Result.SUCCEED:
+        free_deferred(machine, spot.table)
+    else:
+        flush_mm(mm)
+    return result
 
 
-@contextmanager
-def _directory_locked(parent: Spot, *, wanted: bool) -> Iterator[None]:
-    """Hold the lock of the directory, if this is the moment for it."""
-    if not wanted:
-        yield
-        return
-    with parent.table.lock:
-        yield
+def _unhook(mm: "Mm", start: int, parent: Spot) -> None:
+    """Take the table out of its directory (``pmdp_collapse_flush``), both locks held."""
+    parent.table.exchange(parent.slot, 0, "collapse: clear the directory entry")
+    flush_range(mm, start, start + (1 << parent.fmt.shift))
 
 
 def _clear_entries(mm: "Mm", spot: Spot, folio: "Folio") -> Result:
     """Look again: the table's lock was dropped, and a write may have made a private copy meanwhile."""
+    if not in_place(spot):
+        return Result.FAIL
     for index in range(1 << spot.fmt.index_bits):
         result = _check_entry(mm, spot, index, folio)
         if result is not Result.SUCCEED:

@@ -14,6 +14,7 @@ from pagewatch.model.collapse.result import Result
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.thp import huge_start
 from pagewatch.model.tlb import flush_range
+from pagewatch.model.vma import VM_MAYBE_GUARD
 from pagewatch.model.walk import seek
 from pagewatch.steps import READ, access
 
@@ -38,7 +39,7 @@ def retract_page_tables(file: "FileMapping", first: int) -> None:
 def _is_retractable(mm: "Mm", vma: "Vma", label: str) -> bool:
     """Whether all of an area's entries are the page cache's (``file_backed_vma_is_retractable``)."""
     access(("vma", mm.id, vma.start), READ, label)
-    return vma.anon_vma is None and not vma.uffd_wp
+    return vma.anon_vma is None and not vma.uffd_wp and not vma.flags & VM_MAYBE_GUARD
 
 
 def _retract(mm: "Mm", vma: "Vma", start: int) -> None:

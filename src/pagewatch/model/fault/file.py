@@ -86,17 +86,19 @@ def _map_copy(fault: Fault, source: Folio, index: int) -> Outcome:
     mm, vma, fmt = fault.mm, fault.vma, fault.fmt
     memory = mm.machine.memory
     copy = memory.alloc()
-    memory.copy_page(copy, 0, source, index - source.index, "fault: copy file page")
+    with source.lock:
+        memory.copy_page(copy, 0, source, index - source.index, "fault: copy file page")
+        with fault.table.lock:
+            mapped = fault.unchanged() and source.mapping is not None
+            if mapped:
+                map_anon(mm, vma, copy, fault.address)
+                entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.leaf(copy.pfn, leaf_flags(mm.machine, vma))), vma)
+                if fault.was_wp():
+                    entry = fmt.mkuffd_wp(entry)
+                fault.set_entry(entry, "fault: map private copy")
     memory.put(source, "fault: copied")
-    with fault.table.lock:
-        if not fault.unchanged():
-            memory.put(copy, "fault: lost the race")
-            return Outcome.DONE
-        map_anon(mm, vma, copy, fault.address)
-        entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.leaf(copy.pfn, leaf_flags(mm.machine, vma))), vma)
-        if fault.was_wp():
-            entry = fmt.mkuffd_wp(entry)
-        fault.set_entry(entry, "fault: map private copy")
+    if not mapped:
+        memory.put(copy, "fault: lost the race")
     return Outcome.DONE
 
 
