@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak docs system-packages clean
+.PHONY: help demo test lint bench soak conformance docs system-packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: $(INSTALLED) ## measure against floors in C, in the same run; figures in 
 
 soak: $(INSTALLED) ## writers against collects for minutes: SECONDS_=180
 	$(BIN)/python soak/soak.py --seconds $(or $(SECONDS_),180)
+
+conformance: $(INSTALLED) ## random histories on this kernel and on the model, compared: SEQUENCES=20000
+	PYTHONPATH=tests $(BIN)/python -m conformance.run --sequences $(or $(SEQUENCES),20000)
 
 docs: $(INSTALLED) ## the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -219,7 +219,7 @@ class Histories(RuleBasedStateMachine):
         masks=st.tuples(MASKS, MASKS, MASKS, st.one_of(MASKS, st.just(0x1FF))),
         max_pages=st.sampled_from([0, 0, 1, 2, 3, 5, 8]),
         room=st.sampled_from([20, 20, 0, 1, 2, 3]),
-        null=st.sampled_from([False, False, False, True]),
+        vector=st.sampled_from([1, 1, 1, 0]),
     )
     def scan(
         self,
@@ -231,15 +231,15 @@ class Histories(RuleBasedStateMachine):
         masks: tuple[int, ...],
         max_pages: int,
         room: int,
-        null: bool,
+        vector: int,
     ) -> None:
         start, end = self.arena.at(page), self.arena.at(page + self.length(page, n))
-        self.step("scan", who, start, end, flags, masks, max_pages, room, null)
+        self.step("scan", who, start, end, flags, masks, (max_pages, room, vector))
 
     @rule(who=WHO, flags=st.sampled_from([0, 1]), masks=st.sampled_from([(0, 2, 0, 2), (0, 2, 0, 0x1FF)]))
     def collect(self, who: int, flags: int, masks: tuple[int, ...]) -> None:
         """What a tracker does."""
-        self.step("scan", who, self.arena.base, self.arena.end, flags, masks, 0, 20, False)
+        self.step("scan", who, self.arena.base, self.arena.end, flags, masks, (0, 20, 1))
 
     @precondition(lambda self: len(self.parents) < MAX_PROCESSES)
     @rule(who=WHO)

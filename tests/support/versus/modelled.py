@@ -2,18 +2,21 @@
 
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pagewatch.model import Kernel, Process, Quirks, Signal
 from pagewatch.model.file import FileMapping
 from pagewatch.model.invariants import check
 from pagewatch.model.scan.call import ScanArg
 from pagewatch.model.uffd.context import Mode
-from pagewatch.model.uffd.fd import Userfaultfd
 from pagewatch.model.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from pagewatch.vocab.categories import ALL_CATEGORIES, Category
 from pagewatch.vocab.errors import QueryError
 from pagewatch.vocab.query import Query
 from support.versus.outcomes import PAGE, WORD_AT, Arena, Observation, Outcome, Result, Row, Step
+
+if TYPE_CHECKING:
+    from pagewatch.model.uffd.fd import Userfaultfd
 
 VECTOR = 1 << 20
 """Some address of a vector."""
@@ -169,16 +172,9 @@ class Modelled:
     # Scans.
 
     def do_scan(
-        self,
-        who: int,
-        start: int,
-        end: int,
-        flags: int,
-        masks: tuple[int, ...],
-        max_pages: int,
-        room: int,
-        null: bool,
+        self, who: int, start: int, end: int, flags: int, masks: tuple[int, ...], limits: tuple[int, ...]
     ) -> tuple[int, int | None, tuple[Row, ...]]:
+        max_pages, room, with_vector = limits
         try:
             query = Query(*(Category(mask) if not mask & ~int(ALL_CATEGORIES) else mask for mask in masks))
         except QueryError:
@@ -188,7 +184,7 @@ class Modelled:
             end=end,
             query=query,
             flags=flags,
-            vec=0 if null else VECTOR,
+            vec=VECTOR if with_vector else 0,
             vec_len=room,
             max_pages=max_pages,
         )
