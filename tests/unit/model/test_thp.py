@@ -343,6 +343,13 @@ def test_a_moved_huge_page_stays_whole_if_its_new_place_is_aligned(shift: int, l
 def test_pagemap_words_of_a_huge_page_say_what_those_of_small_ones_do() -> None:
     area = huge_area()
     assert {word >> 55 for word in area.process.pagemap(area.start, N)} == {0x102}
+    frames = [word & (1 << 55) - 1 for word in area.process.pagemap(area.start, N, show_frames=True)]
+    assert frames == list(range(frames[0], frames[0] + N))
+    area.advise(Advice.DONTNEED, 5, 6)
+    child = area.process.fork()
+    child.store(area.at(7), b"c")
+    words = [word >> 55 for word in area.process.pagemap(area.at(6), 2)]
+    assert words == [0x100, 0x102]
 
 
 # Any format
