@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak kill kernels docs system-packages clean
+.PHONY: help demo test lint bench soak kill kernels conformance docs system-packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ kill: $(INSTALLED) ## 200 trackers killed at random moments: no target is harmed
 kernels: $(INSTALLED) ## the tests inside other kernels, under emulation (as root on Debian; downloads are cached)
 	@scripts/system-packages kernels
 	$(BIN)/python kernels/run.py
+
+conformance: $(INSTALLED) ## random histories on this kernel and on the model, compared: SEQUENCES=20000
+	PYTHONPATH=tests $(BIN)/python -m conformance.run --sequences $(or $(SEQUENCES),20000)
 
 docs: $(INSTALLED) ## the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,6 +1,6 @@
 """The long run: random histories on the kernel of this machine and on the model, and how many came out alike.
 
-    python tests/conformance/run.py --sequences 20000
+    PYTHONPATH=tests python -m conformance.run --sequences 20000
 
 Goes on after a difference, shows each once in its shortest form, and exits with 1 if there was any.
 """
@@ -8,10 +8,7 @@ Goes on after a difference, shows each once in its shortest form, and exits with
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import ClassVar
-
-sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -19,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from support.versus.comparison import Difference, difference_of, shrunk
 from support.versus.histories import Histories
 from support.versus.live import Live
+from support.versus.quirks import probed
 
 _CHUNK = 250
 """Hypothesis remembers what it has tried; now and then it may forget."""
@@ -44,32 +42,46 @@ def main() -> int:
     parser.add_argument("--stop-after", type=int, default=10, help="distinct differences")
     options = parser.parse_args()
     counts = Histories.counts
-    shown: set[tuple[object, ...]] = set()
-    n_unsteady = 0
+    tally = Tally()
     began = time.monotonic()
     with Live() as live:
-        Collecting.live = live
-        while counts["sequences"] < options.sequences and len(shown) < options.stop_after:
-            chunk = options.seed + counts["sequences"]
-            _run_chunk(chunk, min(_CHUNK, options.sequences - counts["sequences"]), options.steps)
-            for difference in Collecting.differences:
-                if any(difference_of(live, Histories.arena, difference.script) is None for _ in range(_REPEATS)):
-                    n_unsteady += 1
-                    continue
-                small = shrunk(live, Histories.arena, difference)
-                shape = (*(step[0] for step in small.script), small.kernel[0][:2])
-                if shape not in shown:
-                    shown.add(shape)
-                    sys.stdout.write(f"{small}\n\n")
-            Collecting.differences.clear()
+        Collecting.live, (Collecting.arena, Collecting.quirks) = live, probed(live)
+        while (done := counts["sequences"]) < options.sequences and len(tally.shown) < options.stop_after:
+            _run_chunk(options.seed + done, min(_CHUNK, options.sequences - done), options.steps)
+            tally.take(Collecting.differences)
             rate = counts["sequences"] / (time.monotonic() - began) * 60
             sys.stderr.write(f"{counts['sequences']} sequences, {rate:.0f} a minute\n")
     names = ", ".join(f"{n} {name}" for name, n in counts.most_common() if name not in ("sequences", "steps"))
     sys.stdout.write(
-        f"{counts['sequences']} sequences, {counts['steps']} steps, {len(shown)} differences, {n_unsteady} unsteady "
-        f"(seed {options.seed}, {time.monotonic() - began:.0f} s)\n{names}\n"
+        f"{counts['sequences']} sequences, {counts['steps']} steps, {len(tally.shown)} differences, "
+        f"{tally.n_unsteady} not seen again (seed {options.seed}, {time.monotonic() - began:.0f} s)\n{names}\n"
     )
-    return 1 if shown else 0
+    return 1 if tally.shown else 0
+
+
+class Tally:
+    """Differences by the shape of their shortest script."""
+
+    def __init__(self) -> None:
+        self.shown: set[tuple[object, ...]] = set()
+        self.n_unsteady = 0
+        """Those that running the script again did not show: something else moved pages meanwhile."""
+
+    def take(self, differences: list[Difference]) -> None:
+        """Count differences, and show what is new."""
+        live, arena, quirks = Collecting.live, Collecting.arena, Collecting.quirks
+        for difference in differences:
+            again = [difference_of(live, arena, difference.script, quirks) for _ in range(_REPEATS)]
+            if None in again:
+                self.n_unsteady += 1
+                sys.stdout.write(f"not seen again: {difference}\n\n")
+                continue
+            small = shrunk(live, arena, difference, quirks)
+            shape = (*(step[0] for step in small.script), small.kernel[0][:2])
+            if shape not in self.shown:
+                self.shown.add(shape)
+                sys.stdout.write(f"{small}\n\n")
+        differences.clear()
 
 
 def _run_chunk(number: int, n_sequences: int, n_steps: int) -> None:

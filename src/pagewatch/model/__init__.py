@@ -17,6 +17,9 @@ and what happens to it::
     madvise     with guard, lazyfree, populate                 softdirty  clear_refs
     uffd/       userfaultfd                                    scan/      PAGEMAP_SCAN and pagemap
     hugetlb/    huge pages of every size, PMD sharing, hugepd  gather     what was taken out
+    thp, foliosplit, unmap                                     gup, gup_fast, pins
+                huge pages split, and put together again by    reaching pages past the tables
+    collapse/   MADV_COLLAPSE and khugepaged
     dirty_helpers, driver_policy                           migrate    to a device and back
                 cleaning shared file ranges                poison     memory that failed
     explain     what happened to an address                picture    page tables drawn

@@ -97,7 +97,7 @@ class Story:
 
     def _watch_entry(self, key: tuple[Hashable, ...]) -> Callable[[], str | None] | None:
         for vpn, table, slot in self._path_entries():
-            if (table.pfn, slot) == key:
+            if (table.address, slot) == key:
                 return partial(self._entry_change, vpn, table, slot, table.entries.get(slot, 0))
         return None
 

@@ -58,8 +58,8 @@ def broken_invariants(machine: "Machine") -> Iterator[str]:
         yield from _locks(mm)
         for address, spot in entries(mm):
             # One leaf may be several entries of a block, and one table may serve several address spaces.
-            again = _continues_block(address, spot) or (spot.table.pfn, spot.slot) in counted
-            counted.add((spot.table.pfn, spot.slot))
+            again = _continues_block(address, spot) or (spot.table.address, spot.slot) in counted
+            counted.add((spot.table.address, spot.slot))
             yield from _entry(mm, address, spot, Counter() if again else mapped, swapped)
     yield from _folios(machine, mapped)
     yield from _swap(machine, swapped)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, LEAF, MARKER, MARKER_POISON, SWAP, YOUNG
+from pagewatch.model.foliosplit import split_large_folios
 from pagewatch.model.pages import folio_at
 from pagewatch.model.thp import whole_spans
 from pagewatch.model.tlb import flush_range
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def mark_lazy_free(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
     """Make anonymous leaves clean, so that reclaim may drop them; swapped pages are dropped at once."""
+    split_large_folios(mm, start, end, whole=False)
     for span in whole_spans(mm, vma, start, end, "lazy free: walk"):
         changed = [_mark(mm, span.spot.table, index) for index in span.indexes]
         if any(changed):

@@ -155,6 +155,8 @@ def _change_flags(mm: "Mm", vma: Vma, start: int, end: int, advice: Advice) -> N
     if advice is Advice.WIPEONFORK and (not vma.anonymous or vma.flags & VM_SHARED):
         raise os_error(errno.EINVAL, "madvise")
     added, removed = _FLAG_CHANGES[advice]
+    if vma.flags == vma.flags & ~removed | added:
+        return  # not even a merge
     with mm.write_locked():
         part = isolate(mm, vma, start, end)
         part.flags = part.flags & ~removed | added

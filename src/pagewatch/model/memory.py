@@ -148,6 +148,20 @@ class Memory:
         """Whether this is the zero page or the huge zero page."""
         return folio is self.zero or folio is self._huge_zero
 
+    def split(self, folio: Folio) -> list[Folio]:
+        """Make each frame of a folio a folio of its own, with its state; references are the caller's to set."""
+        del self.folios[folio.pfn]
+        pages = []
+        for number in range(folio.n_pages):
+            page = self.folios[folio.pfn + number] = Folio(folio.pfn + number, 0)
+            page.references = 0
+            page.anon_vma, page.mapping, page.index = folio.anon_vma, folio.mapping, folio.index + number
+            page.dirty, page.lazy_free = folio.dirty, folio.lazy_free
+            page.exclusive = {0} if number in folio.exclusive else set()
+            page.words = {0: folio.words[number]} if number in folio.words else {}
+            pages.append(page)
+        return pages
+
     def alloc_frame(self) -> int:
         """A frame for a page table; its number, never to be used again.
 

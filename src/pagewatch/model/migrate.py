@@ -179,7 +179,10 @@ def _replace_migration_entries(machine: "Machine", old: "Folio", new: "Folio", p
                     new.exclusive.add(0)
                 mm.machine.memory.get(new, "migrate: map")
                 map_again(new)
-                replacement = _device_entry(fmt, new, flags) if place is Place.DEVICE else _leaf(mm, vma, new, flags)
+                # It may have been cleaned since.
+                kept = flags if new.dirty else flags & ~DIRTY
+                leaf = restored_leaf(mm, vma, new.pfn, kept)
+                replacement = _device_entry(fmt, new, flags) if place is Place.DEVICE else leaf
                 spot.table.write(spot.slot, replacement, "migrate: replace migration entry")
 
 
@@ -187,13 +190,13 @@ def _device_entry(fmt: EntryFormat, folio: "Folio", flags: int) -> int:
     return fmt.pfn_entry(DEVICE, folio.pfn, flags & (WRITE | SOFT_DIRTY | UFFD_WP))
 
 
-def _leaf(mm: "Mm", vma: "Vma", folio: "Folio", flags: int) -> int:
-    """Dirty only if the folio is: it may have been cleaned since (``remove_migration_pte``)."""
+def restored_leaf(mm: "Mm", vma: "Vma", pfn: int, flags: int) -> int:
+    """The leaf that stood where a migration entry with these flags is (``remove_migration_pte``)."""
     fmt = mm.machine.fmt.at[0]
-    entry = fmt.leaf(folio.pfn, leaf_flags(mm.machine, vma))
+    entry = fmt.leaf(pfn, leaf_flags(mm.machine, vma))
     if not flags & YOUNG:
         entry = fmt.mkold(entry)
-    if flags & DIRTY and folio.dirty:
+    if flags & DIRTY:
         entry = fmt.mkdirty(entry)
     if flags & SOFT_DIRTY:
         entry = fmt.mksoft_dirty(entry)

@@ -69,7 +69,7 @@ class Mm:
 
     def lock_vma(self, vma: Vma) -> None:
         """Keep faults out of an area until the mmap lock is dropped (``vma_start_write``)."""
-        if not vma.lock.is_held_exclusively():
+        if not vma.lock.is_held_exclusively() and not self.machine.quirks.areas_change_without_their_lock:
             vma.lock.exclusive.acquire()
             self._write_locked.append(vma)
 

@@ -20,7 +20,7 @@ from pagewatch.model.thp import split_locked, whole_spans
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Context, Feature, Message
 from pagewatch.model.uffd.events import deliver, moved, unmapped
-from pagewatch.model.vma import VM_ACCOUNT, VM_DONTEXPAND, VM_LOCKED, VM_PFNMAP, VM_SHARED, VM_UFFD, Vma
+from pagewatch.model.vma import VM_DONTEXPAND, VM_LOCKED, VM_PFNMAP, VM_SHARED, VM_UFFD, Vma
 from pagewatch.model.walk import Span, populate, seek_level
 
 if TYPE_CHECKING:
@@ -220,11 +220,11 @@ def _move(mm: "Mm", wanted: Request, events: list[Message | None]) -> int:
 
 
 def _leave_empty(mm: "Mm", old: int, n_bytes: int, copy: Vma) -> None:
-    """What stays behind an area that moved was promised nothing (``dontunmap_complete``)."""
+    """What stays behind an area that moved has no reverse-mapping root any more (``dontunmap_complete``)."""
     vma = mm.vmas.at(old)
     if vma is None:
         return
-    vma.flags &= ~(VM_LOCKED | VM_ACCOUNT)
+    vma.flags &= ~VM_LOCKED
     if vma is not copy and (vma.start, vma.end) == (old, old + n_bytes) and vma.anon_vma is not None:
         vma.anon_vma.remove(vma)
         vma.anon_vma = vma.branch = None

@@ -95,3 +95,6 @@ class Quirks:
     """retract_page_tables looks at the area once, before it holds the table's lock."""
     retract_frees_at_once: bool = False
     """Before 6.6: tables of collapsed files were freed without waiting for walkers that hold no lock."""
+    areas_change_without_their_lock: bool = False
+    """Areas are cut, registered and unmapped under the mmap lock alone, though faults hold only the area's own
+    (no ``vma_start_write``)."""

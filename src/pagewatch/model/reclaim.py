@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, EXCLUSIVE, LEAF, SOFT_DIRTY, UFFD_WP
 from pagewatch.model.file import FileKind
+from pagewatch.model.foliosplit import split_large_folios
 from pagewatch.model.gather import Gather, Zap
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, unmap
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def page_out(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
-    """Reclaim what [start, end) of an area maps (bytes)."""
+    """Reclaim what [start, end) of an area maps (bytes).
+
+    A huge page goes to swap page by page: that is what its slots look like. Without swap it is split in vain.
+    """
+    split_large_folios(mm, start, end, whole=True, zero_pages=not mm.machine.swap.on)
     with invalidating(mm, Event.CLEAR, start, end):
         for span in locked_spans(mm, start, end, "page out: walk"):
             if span.spot.level:

@@ -8,8 +8,10 @@ folio: who walks it looks at the entry. File folios are found through their mapp
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pagewatch.model.arch.format import LEAF
 from pagewatch.model.locks import RwLock
 from pagewatch.model.vma import VM_ACCESS, VM_STICKY
+from pagewatch.model.walk import frame_of, seek
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
@@ -63,6 +65,19 @@ def _mergeable_neighbour(mm: "Mm", vma: "Vma") -> "Vma | None":
             if neighbour.anon_vma is not None and not neighbour.inherited:
                 return neighbour
     return None
+
+
+def page_mapcount(machine: "Machine", folio: "Folio", page: int) -> int:
+    """How many leaves map one page of a folio (``folio_precise_page_mapcount``)."""
+    if not folio.order:
+        return folio.mapcount
+    count = 0
+    for mm, vma, address in mappings_of(machine, folio):
+        at = address + (page << machine.page_shift)
+        if vma.start <= at < vma.end:
+            spot = seek(mm, at, "rmap: look")
+            count += spot.kind == LEAF and frame_of(spot.fmt, spot.entry, at) == folio.pfn + page
+    return count
 
 
 def mappings_of(machine: "Machine", folio: "Folio") -> Iterator[tuple["Mm", "Vma", int]]:

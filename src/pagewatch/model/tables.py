@@ -1,47 +1,67 @@
-"""Page tables: sparse arrays of raw entries, each with a descriptor of its own (``struct ptdesc``).
+"""Page tables: sparse arrays of raw entries, and the pages that they stand in.
 
 Every access to an entry is announced. Whole entries are the unit: hardware updates the accessed and dirty
 bits by an atomic read-modify-write of the word, so two bits of one entry never race apart.
+
+A page of tables has a descriptor of its own (``struct ptdesc``), apart from that of ordinary pages. Where
+tables are smaller than pages (powerpc with 64K pages, s390), several of one layout share a page, and it
+goes when the last of them does; so what is freed late keeps its neighbours' page, too.
 """
+
+from collections.abc import Iterator
 
 from pagewatch.model.arch.format import EntryFormat, PageTableFormat
 from pagewatch.model.errors import UseAfterFree
 from pagewatch.model.locks import Lock
 from pagewatch.model.memory import Memory
 from pagewatch.steps import READ, RMW, WRITE, access
+from pagewatch.vocab.errors import InvalidArgument
+
+
+class TablePage:
+    """The descriptor of a page that holds tables."""
+
+    __slots__ = ("n_used", "pfn")
+
+    def __init__(self, pfn: int) -> None:
+        """:param pfn: its frame."""
+        self.pfn = pfn
+        self.n_used = 0
+        """Tables in it that are not freed yet (``pt_frag_refcount``)."""
 
 
 class Table:
-    """One page table and its descriptor."""
+    """One page table."""
 
-    __slots__ = ("entries", "fmt", "freed", "lock", "pfn", "sharers")
+    __slots__ = ("address", "entries", "fmt", "freed", "lock", "page", "sharers")
 
-    def __init__(self, pfn: int, fmt: EntryFormat) -> None:
-        """:param pfn: the frame it stands in. :param fmt: the layout of its entries."""
-        self.pfn = pfn
+    def __init__(self, page: TablePage, address: int, fmt: EntryFormat) -> None:
+        """:param address: physical, bytes; it lies in ``page``. :param fmt: the layout of its entries."""
+        self.page = page
+        self.address = address
         self.fmt = fmt
         self.entries: dict[int, int] = {}
         """Index -> raw entry; empty entries are absent."""
         self.sharers = 1
         """Address spaces that use it (hugetlb PMD sharing: ``pt_share_count`` + 1)."""
         self.freed = False
-        self.lock = Lock(("ptl", pfn), "page table lock")
+        self.lock = Lock(("ptl", address), "page table lock")
 
     def read(self, index: int, label: str) -> int:
         """One atomic read of an entry (``ptep_get``)."""
-        access((self.pfn, index), READ, label)
+        access((self.address, index), READ, label)
         if self.freed:
-            raise UseAfterFree(f"{label}: the page table in frame {self.pfn:#x} was freed")
+            raise UseAfterFree(f"{label}: the page table at {self.address:#x} was freed")
         return self.entries.get(index, 0)
 
     def write(self, index: int, entry: int, label: str) -> None:
         """Set an entry that nobody else changes (``set_pte_at``)."""
-        access((self.pfn, index), WRITE, label)
+        access((self.address, index), WRITE, label)
         self._put(index, entry, label)
 
     def exchange(self, index: int, entry: int, label: str) -> int:
         """Set an entry and return the old one, in one step (``ptep_get_and_clear`` and its kin)."""
-        access((self.pfn, index), RMW, label)
+        access((self.address, index), RMW, label)
         old = self.entries.get(index, 0)
         self._put(index, entry, label)
         return old
@@ -52,14 +72,14 @@ class Table:
         A huge leaf is made invalid, not empty (``pmdp_invalidate``): who walks without a lock must not
         take it for a hole.
         """
-        access((self.pfn, index), RMW, label)
+        access((self.address, index), RMW, label)
         entry = self.entries.get(index, 0)
         self._put(index, self.fmt.mkinvalid(entry) if self.fmt.level else 0, label)
         return entry
 
     def compare_exchange(self, index: int, expected: int, entry: int, label: str) -> bool:
         """Set an entry if it is still the expected one; hardware updates its bits so."""
-        access((self.pfn, index), RMW, label)
+        access((self.address, index), RMW, label)
         if self.entries.get(index, 0) != expected:
             return False
         self._put(index, entry, label)
@@ -67,52 +87,80 @@ class Table:
 
     def _put(self, index: int, entry: int, label: str) -> None:
         if self.freed:
-            raise UseAfterFree(f"{label}: the page table in frame {self.pfn:#x} was freed")
+            raise UseAfterFree(f"{label}: the page table at {self.address:#x} was freed")
         if entry:
             self.entries[index] = entry
         else:
             self.entries.pop(index, None)
 
     def __repr__(self) -> str:
-        return f"<{self.fmt.name} table in frame {self.pfn:#x}, {len(self.entries)} entries>"
+        return f"<{self.fmt.name} table at {self.address:#x}, {len(self.entries)} entries>"
 
 
 class Tables:
-    """All page tables of a machine, by frame."""
+    """All page tables of a machine, by physical address."""
 
-    __slots__ = ("_by_pfn", "_memory", "fmt", "page_shift")
+    __slots__ = ("_by_address", "_free", "_memory", "fmt", "page_shift", "pages")
 
     def __init__(self, fmt: PageTableFormat, memory: Memory) -> None:
         """:param fmt: the format of every address space of the machine."""
         self.fmt = fmt
         self.page_shift = fmt.at[0].page_shift
+        self.pages: dict[int, TablePage] = {}
+        """Pages that hold tables, by frame."""
         self._memory = memory
-        self._by_pfn: dict[int, Table] = {}
+        self._by_address: dict[int, Table] = {}
+        self._free: dict[int, list[int]] = {}
+        """Layout -> addresses in the page begun last."""
 
     def alloc(self, fmt: EntryFormat) -> Table:
-        """An empty table of that layout."""
-        pfn = self._memory.alloc_frame()
-        table = self._by_pfn[pfn] = Table(pfn, fmt)
+        """An empty table of that layout, in a page begun already if there is room (``pte_fragment_alloc``)."""
+        free = self._free.setdefault(id(fmt), [])
+        if not free:
+            pfn = self._memory.alloc_frame()
+            self.pages[pfn] = TablePage(pfn)
+            first, step = pfn << self.page_shift, fmt.entry_bytes << fmt.index_bits
+            free += [first + at * step for at in reversed(range(self._tables_per_page(fmt, step)))]
+        address = free.pop()
+        page = self.pages[address >> self.page_shift]
+        page.n_used += 1
+        table = self._by_address[address] = Table(page, address, fmt)
         return table
+
+    def _tables_per_page(self, fmt: EntryFormat, n_bytes: int) -> int:
+        """How many tables of a layout fit into a page so that a directory entry can point to each."""
+        ordinary = any(fmt is level for level in self.fmt.at[:-1])
+        if n_bytes >= self.fmt.page_bytes or not ordinary:
+            return 1
+        try:
+            self.fmt.at[fmt.level + 1].table(n_bytes)
+        except InvalidArgument:  # tables have to be more aligned than that
+            return 1
+        return self.fmt.page_bytes // n_bytes
 
     def below(self, table: Table, entry: int) -> Table:
         """The table that a directory entry points to.
 
         :raises UseAfterFree: it was freed.
         """
-        child = self._by_pfn.get(table.fmt.table_address(entry) >> self.page_shift)
+        child = self._by_address.get(table.fmt.table_address(entry))
         if child is None:
             raise UseAfterFree(f"the {table.fmt.name} entry {entry:#x} points to a page table that was freed")
         return child
 
-    def address(self, table: Table) -> int:
-        """Physical address of a table, bytes: what a directory entry holds."""
-        return table.pfn << self.page_shift
-
     def free(self, table: Table) -> None:
-        """Give the frame back; every later access to the table is a use after free."""
+        """Give a table back, and its page with the last in it; every later access is a use after free."""
         table.freed = True
-        del self._by_pfn[table.pfn]
+        del self._by_address[table.address]
+        page = table.page
+        page.n_used -= 1
+        if not page.n_used:
+            del self.pages[page.pfn]
+            for free in self._free.values():
+                free[:] = [at for at in free if at >> self.page_shift != page.pfn]
+
+    def __iter__(self) -> Iterator[Table]:
+        return iter(tuple(self._by_address.values()))
 
     def __len__(self) -> int:
-        return len(self._by_pfn)
+        return len(self._by_address)

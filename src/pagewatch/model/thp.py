@@ -127,7 +127,7 @@ def _split_anonymous(mm: "Mm", vma: "Vma", spot: Spot, start: int) -> None:
         access(("refs", folio.pfn), RMW, "split: a reference for each leaf")
         folio.references += folio.n_pages - 1
         folio.mapcount += folio.n_pages - 1
-    spot.table.write(spot.slot, fmt.table(machine.tables.address(below)), "split: install the table")
+    spot.table.write(spot.slot, fmt.table(below.address), "split: install the table")
 
 
 def _clear_file_leaf(mm: "Mm", spot: Spot, start: int) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.errors import os_error
 from pagewatch.model.file import FileKind, FileMapping
+from pagewatch.model.foliosplit import try_split_folio
 from pagewatch.model.gather import Zap
 from pagewatch.model.hugetlb.truncate import remove_huge_pages
 from pagewatch.model.memory import store_bytes
@@ -60,13 +61,30 @@ def unmap_pages(file: FileMapping, first: int, last: int, how: Zap) -> None:
 
 def _drop_pages(file: FileMapping, first: int, last: int) -> None:
     machine = file.machine
+    _split_edges(file, first, last)
     dropped: dict[int, Folio] = {f.pfn: f for i, f in file.folios.items() if first <= i < last}
     for folio in dropped.values():
-        file.remove(folio, "truncate: page cache")
+        if first <= folio.index and folio.index + folio.n_pages <= last:
+            file.remove(folio, "truncate: page cache")
     for index in [i for i in file.swapped if first <= i < last]:
         machine.swap.release(machine.memory, file.swapped.pop(index))
     for index in [i for i in file.disk if first <= i < last]:
         del file.disk[index]
+
+
+def _split_edges(file: FileMapping, first: int, last: int) -> None:
+    """Split large folios that only partly go; in those that cannot be, the part is zeroed.
+
+    ``truncate_inode_partial_folio``.
+    """
+    shift = file.machine.page_shift
+    for index in (first, last - 1):
+        folio = file.folios.get(index)
+        if folio is None or (first <= folio.index and folio.index + folio.n_pages <= last):
+            continue
+        if not try_split_folio(file.machine, folio):
+            start, end = max(first, folio.index), min(last, folio.index + folio.n_pages)
+            _zero(file, start << shift, end - start << shift)
 
 
 def _zero(file: FileMapping, offset: int, n_bytes: int) -> None:

@@ -131,7 +131,7 @@ def populate(mm: "Mm", address: int, label: str, level: int = 0) -> Spot:
         with spot.table.lock:
             # Somebody may have been faster: pmd_install() looks again under the lock.
             if spot.table.read(spot.slot, label) == 0:
-                entry = spot.fmt.table(machine.tables.address(table))
+                entry = spot.fmt.table(table.address)
                 spot.table.write(spot.slot, entry, label)
                 continue
         machine.tables.free(table)

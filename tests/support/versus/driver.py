@@ -16,7 +16,6 @@ import struct
 import sys
 import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 from support.versus import calls
 from support.versus.accesses import Accesses
@@ -75,7 +74,7 @@ class Driver:
     def _observe(self) -> Observation:
         arena = self.arena
         masks = (0, 0, 0, arena.categories)
-        _, _, rows = self.do_scan(arena.base, arena.end, 0, masks, 0, arena.n_pages + 1, null=False)
+        _, _, rows = self.do_scan(arena.base, arena.end, 0, masks, (0, arena.n_pages + 1, 1))
         words = array.array("Q", os.pread(self.pagemap, arena.n_pages * 8, arena.base // PAGE * 8))
         return rows, tuple(word >> 55 for word in words), self._areas()
 
@@ -172,12 +171,13 @@ class Driver:
     # Scans.
 
     def do_scan(
-        self, start: int, end: int, flags: int, masks: tuple[int, ...], max_pages: int, room: int, null: bool
+        self, start: int, end: int, flags: int, masks: tuple[int, ...], limits: tuple[int, ...]
     ) -> tuple[int, int | None, tuple[Row, ...]]:
         """The raw ioctl: (count or negative errno, walk_end unless untouched, rows in the vector)."""
+        max_pages, room, with_vector = limits
         n_rows = min(room, _MAX_ROWS)
         ctypes.memset(self.rows, 0, n_rows * 24)
-        vector = 0 if null else ctypes.addressof(self.rows)
+        vector = ctypes.addressof(self.rows) if with_vector else 0
         arg = calls.ScanArg(96, flags, start, end, calls.UNSET, vector, room, max_pages, *masks)
         try:
             count = calls.ioctl(self.pagemap, calls.PAGEMAP_SCAN, ctypes.byref(arg))
@@ -234,8 +234,8 @@ class Driver:
         calls.munmap(self.arena.base, self.arena.n_pages * PAGE)
         self.arena = Arena(*arena)
         memfd = os.memfd_create("arena")
-        disk, path = tempfile.mkstemp()
-        Path(path).unlink()
+        with tempfile.TemporaryFile() as file:
+            disk = os.dup(file.fileno())
         os.posix_fadvise(disk, 0, 0, os.POSIX_FADV_RANDOM)
         for fd in (memfd, disk):
             os.ftruncate(fd, self.arena.file_pages * PAGE)

@@ -174,7 +174,7 @@ class Histories(RuleBasedStateMachine):
         living = [key for key in self.modelled.uffds if key[0] < len(self.parents)]
         return living[(who * 2 + slot) % len(living)] if living else None
 
-    @precondition(lambda self: self.modelled.uffds)
+    @precondition(lambda self: self.opened(0, 0))
     @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([2, 2, 3, 1, 0]))
     def register(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
         who, slot = self.opened(who, slot)
@@ -182,30 +182,30 @@ class Histories(RuleBasedStateMachine):
             mode &= 2  # whoever misses a page would wait for ever
         self.step("register", who, slot, page, self.length(page, n), mode)
 
-    @precondition(lambda self: self.modelled.uffds)
+    @precondition(lambda self: self.opened(0, 0))
     @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS)
     def unregister(self, who: int, slot: int, page: int, n: int) -> None:
         who, slot = self.opened(who, slot)
         self.step("unregister", who, slot, page, self.length(page, n))
 
-    @precondition(lambda self: self.modelled.uffds)
+    @precondition(lambda self: self.opened(0, 0))
     @rule(who=WHO, slot=SLOTS)
     def close(self, who: int, slot: int) -> None:
         self.step("close", *self.opened(who, slot))
 
-    @precondition(lambda self: self.modelled.uffds)
+    @precondition(lambda self: self.opened(0, 0))
     @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([1, 1, 1, 0, 2]))
     def writeprotect(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
         who, slot = self.opened(who, slot)
         self.step("writeprotect", who, slot, page, self.length(page, n), mode)
 
-    @precondition(lambda self: self.modelled.uffds)
+    @precondition(lambda self: self.opened(0, 0))
     @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([0, 2]))
     def copy(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
         who, slot = self.opened(who, slot)
         self.step("copy", who, slot, page, self.length(page, n), self.value(), mode)
 
-    @precondition(lambda self: self.modelled.uffds)
+    @precondition(lambda self: self.opened(0, 0))
     @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, name=st.sampled_from(["zeropage", "poison", "continue"]))
     def fill(self, who: int, slot: int, page: int, n: int, name: str) -> None:
         who, slot = self.opened(who, slot)
@@ -219,7 +219,7 @@ class Histories(RuleBasedStateMachine):
         masks=st.tuples(MASKS, MASKS, MASKS, st.one_of(MASKS, st.just(0x1FF))),
         max_pages=st.sampled_from([0, 0, 1, 2, 3, 5, 8]),
         room=st.sampled_from([20, 20, 0, 1, 2, 3]),
-        null=st.sampled_from([False, False, False, True]),
+        vector=st.sampled_from([1, 1, 1, 0]),
     )
     def scan(
         self,
@@ -231,15 +231,15 @@ class Histories(RuleBasedStateMachine):
         masks: tuple[int, ...],
         max_pages: int,
         room: int,
-        null: bool,
+        vector: int,
     ) -> None:
         start, end = self.arena.at(page), self.arena.at(page + self.length(page, n))
-        self.step("scan", who, start, end, flags, masks, max_pages, room, null)
+        self.step("scan", who, start, end, flags, masks, (max_pages, room, vector))
 
     @rule(who=WHO, flags=st.sampled_from([0, 1]), masks=st.sampled_from([(0, 2, 0, 2), (0, 2, 0, 0x1FF)]))
     def collect(self, who: int, flags: int, masks: tuple[int, ...]) -> None:
         """What a tracker does."""
-        self.step("scan", who, self.arena.base, self.arena.end, flags, masks, 0, 20, False)
+        self.step("scan", who, self.arena.base, self.arena.end, flags, masks, (0, 20, 1))
 
     @precondition(lambda self: len(self.parents) < MAX_PROCESSES)
     @rule(who=WHO)

@@ -35,21 +35,25 @@ class Live:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def run(self, arena: Arena, script: Sequence[Step]) -> list[Outcome]:
+    def run(self, arena: Arena, script: Sequence[Step], *, timeout_s: float = _TIMEOUT_S) -> list[Outcome]:
         """Carry out a script from a fresh start; the outcome of every step.
 
         Steps of one process go to it at once; the next process gets its steps when those are done.
+
+        :param timeout_s: how long a process may take for the steps that it gets at once.
 
         :raises DriverDied: see there.
         """
         if self._driver is None:
             self._start()
+        for ours in self._sockets:
+            ours.settimeout(timeout_s)
         try:
             list(self._send(0, [("reset", *arena)]))
             return list(self._run(script))
         except (OSError, EOFError, ValueError) as error:
             status = self._end()
-            raise DriverDied(f"the driver ended with {status} in {script!r}") from error
+            raise DriverDied(f"the driver was lost ({error or 'no answer'}, status {status}) in {script!r}") from error
 
     def close(self) -> None:
         """End all drivers."""
@@ -73,8 +77,6 @@ class Live:
             for _, child in pairs:
                 theirs.enter_context(child)
             self._sockets = [ours for ours, _ in pairs]
-            for ours in self._sockets:
-                ours.settimeout(_TIMEOUT_S)
             fds = [child.fileno() for _, child in pairs]
             self._driver = subprocess.Popen(
                 [sys.executable, "-S", "-m", "support.versus.driver", *map(str, fds)],

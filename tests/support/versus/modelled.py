@@ -172,16 +172,9 @@ class Modelled:
     # Scans.
 
     def do_scan(
-        self,
-        who: int,
-        start: int,
-        end: int,
-        flags: int,
-        masks: tuple[int, ...],
-        max_pages: int,
-        room: int,
-        null: bool,
+        self, who: int, start: int, end: int, flags: int, masks: tuple[int, ...], limits: tuple[int, ...]
     ) -> tuple[int, int | None, tuple[Row, ...]]:
+        max_pages, room, with_vector = limits
         try:
             query = Query(*(Category(mask) if not mask & ~int(ALL_CATEGORIES) else mask for mask in masks))
         except QueryError:
@@ -191,7 +184,7 @@ class Modelled:
             end=end,
             query=query,
             flags=flags,
-            vec=0 if null else VECTOR,
+            vec=VECTOR if with_vector else 0,
             vec_len=room,
             max_pages=max_pages,
         )

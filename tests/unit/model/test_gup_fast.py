@@ -245,7 +245,7 @@ def with_hugepd(quirks: Quirks) -> tuple[Process, int]:
     top = populate(process.mm, start, "test", shape.level)
     level = machine.fmt.at[shape.level]
     below = machine.tables.alloc(level.directories[size])
-    (slot,) = directories(machine.fmt, start, size, [machine.tables.address(below)])
+    (slot,) = directories(machine.fmt, start, size, [below.address])
     top.table.entries[level.index(start)] = slot.entry
     for leaf in expand(machine.fmt, start, folio.pfn, size, flags):
         below.entries[leaf.format.index(leaf.address)] = leaf.entry

@@ -62,44 +62,6 @@ def flags_at(area: Area, page: int) -> int:
     return spot.fmt.flags(spot.entry)
 
 
-def test_a_first_write_maps_a_whole_huge_page_where_the_area_asks_for_one() -> None:
-    area = huge_area(2)
-    assert area.rows() == [(0, N, H | P | W), (N, 2 * N, Category(0))]
-    plain = Area(N)
-    plain.store(0)
-    assert plain.rows(last=1) == [(0, 1, P | W)]
-
-
-@pytest.mark.parametrize(("setting", "level"), [("always", 1), ("madvise", 0), ("never", 0)])
-def test_the_setting_decides_for_areas_that_ask_for_nothing(setting: str, level: int) -> None:
-    area = Area(N, quirks=Quirks(thp_enabled=setting))
-    area.store(0)
-    assert level_at(area, 0) == level
-
-
-def test_an_area_without_room_for_an_aligned_huge_page_gets_small_ones() -> None:
-    area = Area(N - 1, quirks=Quirks(thp_enabled="always"))
-    area.store(0)
-    assert level_at(area, 0) == 0
-
-
-def test_a_read_maps_the_huge_zero_page_and_a_write_replaces_it() -> None:
-    area = Area(N, quirks=Quirks(thp_enabled="always"))
-    area.load(3)
-    assert area.rows() == [(0, N, H | Z | P | W)]
-    area.store(5)
-    assert area.rows() == [(0, N, H | P | W)]
-    assert area.load(5) == b"x"
-    assert area.load(4) == b"\0"
-
-
-def test_before_6_13_a_write_split_the_huge_zero_page() -> None:
-    area = Area(N, quirks=Quirks(thp_enabled="always", thp_replaces_zero_page=False))
-    area.load(3)
-    area.store(5)
-    assert area.rows() == [(0, 5, Z | P | W), (5, 6, P | W), (6, N, Z | P | W)]
-
-
 def test_all_pages_of_a_huge_page_are_memory_of_their_own() -> None:
     area = huge_area()
     for page in (0, 1, 17, N - 1):
@@ -343,6 +305,13 @@ def test_a_moved_huge_page_stays_whole_if_its_new_place_is_aligned(shift: int, l
 def test_pagemap_words_of_a_huge_page_say_what_those_of_small_ones_do() -> None:
     area = huge_area()
     assert {word >> 55 for word in area.process.pagemap(area.start, N)} == {0x102}
+    frames = [word & (1 << 55) - 1 for word in area.process.pagemap(area.start, N, show_frames=True)]
+    assert frames == list(range(frames[0], frames[0] + N))
+    area.advise(Advice.DONTNEED, 5, 6)
+    child = area.process.fork()
+    child.store(area.at(7), b"c")
+    words = [word >> 55 for word in area.process.pagemap(area.at(6), 2)]
+    assert words == [0x100, 0x102]
 
 
 # Any format

@@ -324,7 +324,12 @@ def test_what_is_no_recording_is_called_so(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     if kind == "other":
         (path / "recording.jsonl").write_text('{"format": "something"}\n')
-    words = {"nothing": "no such recording", "file": "not a directory", "empty": "not a recording: it has no", "other": "not a recording"}
+    words = {
+        "nothing": "no such recording",
+        "file": "not a directory",
+        "empty": "it has no",
+        "other": "not a recording",
+    }
     with pytest.raises(TraceError, match=words[kind]):
         Trace.open(path)
 

@@ -60,7 +60,7 @@ def _marker_fault(fault: Fault, missing: Callable[[Fault], Outcome]) -> Outcome:
 def wait_for_migration(fault: Fault) -> None:
     """Sleep until the migration has put a leaf back (``migration_entry_wait``)."""
     table, index, entry = fault.table, fault.spot.slot, fault.spot.entry
-    wait((table.pfn, index), WAIT, "fault: wait for migration", lambda: table.entries.get(index, 0) != entry)
+    wait((table.address, index), WAIT, "fault: wait for migration", lambda: table.entries.get(index, 0) != entry)
 
 
 def _back_to_ram(fault: Fault) -> Outcome:

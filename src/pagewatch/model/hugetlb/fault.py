@@ -45,7 +45,12 @@ def hugetlb_fault(fault: Fault) -> Outcome:
         answer = _answer(fault, page, entry, index)
     if page.fmt.kind(entry) == MIGRATION:
         table, slot = page.slots[0]
-        wait((table.pfn, slot), WAIT, "hugetlb fault: wait for migration", lambda: table.entries.get(slot, 0) != entry)
+        wait(
+            (table.address, slot),
+            WAIT,
+            "hugetlb fault: wait for migration",
+            lambda: table.entries.get(slot, 0) != entry,
+        )
     return notify(fault, answer) if isinstance(answer, Reason) else answer
 
 

@@ -57,7 +57,7 @@ def share(mm: "Mm", vma: Vma, address: int) -> None:
             spot = populate(mm, address, "share: find the directory", _PUD)
             with spot.table.lock:
                 if spot.table.read(spot.slot, "share: look again") == 0:
-                    entry = spot.fmt.table(mm.machine.tables.address(table))
+                    entry = spot.fmt.table(table.address)
                     spot.table.write(spot.slot, entry, "share: hook in")
                 else:
                     count(table, -1)
@@ -97,7 +97,7 @@ def _within(vma: Vma, start: int, end: int) -> bool:
 
 def count(table: Table, change: int) -> None:
     """Count users of a page table."""
-    access(("sharers", table.pfn), RMW, "share: count")
+    access(("sharers", table.address), RMW, "share: count")
     table.sharers += change
 
 

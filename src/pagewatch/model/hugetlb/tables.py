@@ -44,7 +44,7 @@ def _make_directories(mm: "Mm", start: int, n_bytes: int) -> None:
     if above is None:
         return
     below = [machine.tables.alloc(above.fmt.directories[n_bytes]) for _ in range(shape.n_tables)]
-    slots = directories(machine.fmt, start, n_bytes, [machine.tables.address(table) for table in below])
+    slots = directories(machine.fmt, start, n_bytes, [table.address for table in below])
     with above.lock:
         made = above.read(above.fmt.index(start), "hugepd: look") == 0
         for slot in slots if made else ():
@@ -79,7 +79,7 @@ def _free_directory(mm: "Mm", start: int, span: int, level: int) -> None:
         entry = above.read(index, "hugepd: look")
         if above.fmt.kind(entry) == TABLE:
             table = machine.tables.below(above, entry)
-            freed[table.pfn] = table
+            freed[table.address] = table
             above.write(index, 0, "hugepd: unhook")
     flush_range(mm, start, start + span)
     for table in freed.values():

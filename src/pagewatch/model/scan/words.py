@@ -7,8 +7,9 @@ from pagewatch.model.arch.format import LEAF, MARKER, MARKER_GUARD, MARKER_UFFD_
 from pagewatch.model.errors import os_error
 from pagewatch.model.hugetlb.entries import find
 from pagewatch.model.hugetlb.locks import reading
+from pagewatch.model.rmap import page_mapcount
 from pagewatch.model.vma import VM_SOFTDIRTY
-from pagewatch.model.walk import Spot, seek
+from pagewatch.model.walk import Spot, frame_of, seek
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
@@ -55,7 +56,7 @@ def _word(mm: "Mm", address: int, *, show_frames: bool) -> int:
     if soft and spot.fmt.flags(spot.entry) & SOFT_DIRTY:
         word |= PM_SOFT_DIRTY
     if spot.kind == LEAF:
-        return word | _present_word(mm.machine, spot, show_frames=show_frames)
+        return word | _present_word(mm.machine, spot, address, show_frames=show_frames)
     return word | _absent_word(spot, show_frames=show_frames)
 
 
@@ -80,10 +81,10 @@ def _huge_word(mm: "Mm", vma: "Vma", address: int, *, show_frames: bool) -> int:
         return word | (fmt.pfn(entry) + inside_pages if show_frames else 0)
 
 
-def _present_word(machine: "Machine", spot: Spot, *, show_frames: bool) -> int:
+def _present_word(machine: "Machine", spot: Spot, address: int, *, show_frames: bool) -> int:
     fmt = spot.fmt
     word = PM_PRESENT | (PM_UFFD_WP if fmt.flags(spot.entry) & UFFD_WP else 0)
-    pfn = fmt.pfn(spot.entry)
+    pfn = frame_of(fmt, spot.entry, address)
     if show_frames:
         word |= pfn
     folio = machine.memory.folio(pfn)
@@ -91,7 +92,7 @@ def _present_word(machine: "Machine", spot: Spot, *, show_frames: bool) -> int:
         return word
     if not folio.anon:
         word |= PM_FILE
-    return word | (PM_EXCLUSIVE if folio.mapcount == 1 else 0)
+    return word | (PM_EXCLUSIVE if page_mapcount(machine, folio, pfn - folio.pfn) == 1 else 0)
 
 
 def _absent_word(spot: Spot, *, show_frames: bool) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
     from pagewatch.model.vma import Vma
 
+_CONTINUE = "UFFDIO_CONTINUE"
 _Filler = Callable[["Mm", "Vma", int], None]
 
 
@@ -77,18 +78,18 @@ def continue_(context: Context, start: int, n_bytes: int, *, protect: bool = Fal
 
     def fill(mm: "Mm", vma: "Vma", address: int) -> None:
         if vma.file is None:
-            raise os_error(errno.EINVAL, "UFFDIO_CONTINUE")
+            raise os_error(errno.EINVAL, _CONTINUE)
         if vma.hugetlb:
             continue_huge_page(mm, vma, address, protect=protect)
             return
         index = vma.index_of(address, mm.machine.page_shift)
         folio = vma.file.cached(index)
         if folio is None:
-            raise os_error(errno.EFAULT, "UFFDIO_CONTINUE")
+            raise os_error(errno.EFAULT, _CONTINUE)
         mm.machine.memory.get(folio, "continue: get")
         _install(mm, vma, address, folio, index - folio.index, protect=protect)
 
-    return _fill_range(context, start, n_bytes, "UFFDIO_CONTINUE", fill, protect=protect, wake=wake)
+    return _fill_range(context, start, n_bytes, _CONTINUE, fill, protect=protect, wake=wake)
 
 
 def poison(context: Context, start: int, n_bytes: int, *, wake: bool = True) -> int:
@@ -154,7 +155,7 @@ def _check_page(mm: "Mm", vma: "Vma", address: int, what: str) -> None:
         return
     populate(mm, address, "fill: make tables")
     if vma.file is not None and vma.index_of(address, mm.machine.page_shift) >= vma.file.n_pages:
-        raise os_error(errno.EFAULT, what)
+        raise os_error(errno.EINVAL if what == _CONTINUE else errno.EFAULT, what)
 
 
 def _place(mm: "Mm", vma: "Vma", address: int, folio: "Folio", *, protect: bool) -> None:

@@ -59,7 +59,7 @@ def test_other_architectures_do_not_share(arch: str) -> None:
         process = kernel.spawn()
         process.mmap(4 * GIB, file=file, shared=True, at=4 * GIB)
         process.store(4 * GIB, b"x")
-    assert all(table.sharers == 1 for table in kernel.machine.tables._by_pfn.values())
+    assert all(table.sharers == 1 for table in kernel.machine.tables)
     check(kernel.machine)
 
 
@@ -189,7 +189,7 @@ def pin_and_unshare(quirks: Quirks) -> bytes:
 
     pmd = find(first.mm, GIB, HUGE, "test")
     assert pmd is not None
-    key = (pmd.table.pfn, 0)
+    key = (pmd.table.address, 0)
     paused = False
 
     def choose(runnable: tuple[int, ...], pending: Sequence[Pending]) -> int:

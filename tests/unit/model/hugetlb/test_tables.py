@@ -18,8 +18,8 @@ def test_the_tables_hold_what_the_format_says_a_page_looks_like(size: Size) -> N
     slots = {above.fmt.index(area.start + (i << above.fmt.shift)) for i in range(shape.n_entries)}
     below = {machine.tables.below(above, above.entries[slot]) for slot in slots} if shape.n_tables else set()
     assert len(below) == shape.n_tables
-    ordered = sorted(below, key=lambda table: table.pfn)
-    want = directories(fmt, area.start, size.n_bytes, [machine.tables.address(table) for table in ordered])
+    ordered = sorted(below, key=lambda table: table.address)
+    want = directories(fmt, area.start, size.n_bytes, [table.address for table in ordered])
     assert all(above.entries[above.fmt.index(slot.address)] == slot.entry for slot in want)
     [folio] = [folio for folio in machine.memory.folios.values() if folio.hugetlb]
     for slot in expand(fmt, area.start, folio.pfn, size.n_bytes, 0):

@@ -1,0 +1,143 @@
+"""Splitting a large folio into folios of one page each (mm/huge_memory.c, ``__folio_split``).
+
+Splitting a leaf (:mod:`~pagewatch.model.thp`) changes who maps the folio how; this changes the folio. It
+is needed where a part of it shall go another way than the rest: to swap, out of the file, to be dropped.
+
+Every leaf is taken away first: a file's for good, an anonymous one's by a migration entry, which makes
+faults wait. If then nobody but the caller holds the folio it can be split. Anonymous pages that turn out to
+be all zeros are not given back their frames but the zero page.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pagewatch.model.arch.format import DIRTY, EXCLUSIVE, LEAF, MIGRATION, SOFT_DIRTY, UFFD_WP, WRITE, YOUNG
+from pagewatch.model.fault.state import leaf_flags
+from pagewatch.model.memory import has_content
+from pagewatch.model.migrate import restored_leaf
+from pagewatch.model.notifier import Event, invalidating
+from pagewatch.model.pages import folio_at, map_again, unmap, zero_leaf
+from pagewatch.model.rmap import AnonVma, mappings_of
+from pagewatch.model.thp import split_huge
+from pagewatch.model.tlb import flush_range
+from pagewatch.model.unmap import unmap_file_folio
+from pagewatch.model.walk import Span, for_each_leaf, locked_spans
+
+if TYPE_CHECKING:
+    from pagewatch.model.file import FileMapping
+    from pagewatch.model.machine import Machine
+    from pagewatch.model.memory import Folio
+    from pagewatch.model.mm import Mm
+    from pagewatch.model.vma import Vma
+
+
+def split_large_folios(mm: "Mm", start: int, end: int, *, whole: bool, zero_pages: bool = True) -> None:
+    """Split the large anonymous folios that [start, end) maps; what is in use stays large.
+
+    :param whole: those that lie in the range with all their pages, too.
+    """
+    machine = mm.machine
+    found: dict[int, Folio] = {}
+    inside: dict[int, int] = {}
+    for leaf in for_each_leaf(mm, start, end, "split: look"):
+        folio = folio_at(machine, leaf.spot.fmt, leaf.spot.entry)
+        if folio is not None and folio.order and folio.anon and not folio.hugetlb:
+            found[folio.pfn] = folio
+            inside[folio.pfn] = inside.get(folio.pfn, 0) + (leaf.end - leaf.start >> machine.page_shift)
+    for folio in found.values():
+        if whole or inside[folio.pfn] < folio.n_pages:
+            try_split_folio(machine, folio, zero_pages=zero_pages)
+
+
+def try_split_folio(machine: "Machine", folio: "Folio", *, zero_pages: bool = True) -> bool:
+    """Split a folio if it is not locked and nobody holds it; says whether it was."""
+    if machine.memory.try_get(folio.pfn, "split: hold") is not folio:
+        return False
+    if not folio.lock.try_acquire():
+        machine.memory.put(folio, "split: locked")
+        return False
+    if folio.anon_vma is not None:
+        done = _split_anonymous(machine, folio, folio.anon_vma, zero_pages=zero_pages)
+    else:
+        done = folio.mapping is not None and _split_cached(folio, folio.mapping)
+    folio.lock.release()
+    if not done:
+        machine.memory.put(folio, "split: in use")
+    return done
+
+
+def _split_cached(folio: "Folio", file: "FileMapping") -> bool:
+    """A page-cache folio: it is mapped nowhere any more, and its pages take its place in the cache."""
+    memory = file.machine.memory
+    unmap_file_folio(file, folio)
+    if memory.count(folio, "split: count references") != 2:  # the page cache's and ours
+        return False
+    for page in memory.split(folio):
+        page.references = 1
+        file.insert(page.index, page)
+    folio.mapping = None
+    return True
+
+
+def _split_anonymous(machine: "Machine", folio: "Folio", root: AnonVma, *, zero_pages: bool) -> bool:
+    """Migration entries while it is split; leaves of the pages afterwards, or of the folio if it is in use."""
+    memory = machine.memory
+    with root.lock.exclusive:
+        for mm, vma, span in _spans(machine, folio):
+            _freeze(mm, vma, span, folio)
+        in_use = memory.count(folio, "split: count references") != 1
+        pages = {} if in_use else {page.pfn: page for page in memory.split(folio)}
+        for mm, vma, span in _spans(machine, folio):
+            _thaw(mm, vma, span, folio, pages, zero_pages=zero_pages)
+    for page in pages.values():
+        if not page.references:
+            del memory.folios[page.pfn]  # mapped nowhere
+    return not in_use
+
+
+def _spans(machine: "Machine", folio: "Folio") -> Iterator[tuple["Mm", "Vma", Span]]:
+    """The pieces of tables that may map the folio, each locked and bracketed; huge leaves are split."""
+    n_bytes = folio.n_pages << machine.page_shift
+    for mm, vma, address in mappings_of(machine, folio):
+        start, end = max(vma.start, address), min(vma.end, address + n_bytes)
+        split_huge(mm, vma, start)
+        with invalidating(mm, Event.CLEAR, start, end):
+            for span in locked_spans(mm, start, end, "split: walk"):
+                if span.spot.level == 0:
+                    yield mm, vma, span
+
+
+def _freeze(mm: "Mm", vma: "Vma", span: Span, folio: "Folio") -> None:  # noqa: ARG001 - as _thaw
+    """Replace leaves of the folio by migration entries (``try_to_migrate``)."""
+    table, fmt = span.spot.table, span.spot.table.fmt
+    for index in span.indexes:
+        entry = table.read(index, "split: look at entry")
+        if fmt.kind(entry) != LEAF or folio_at(mm.machine, fmt, entry) is not folio:
+            continue
+        entry = table.exchange(index, 0, "split: clear entry")
+        flags = fmt.flags(entry) & (WRITE | YOUNG | DIRTY | SOFT_DIRTY | UFFD_WP)
+        if not flags & WRITE and fmt.pfn(entry) - folio.pfn in folio.exclusive:
+            flags |= EXCLUSIVE
+        table.write(index, fmt.pfn_entry(MIGRATION, fmt.pfn(entry), flags), "split: migration entry")
+        unmap(folio)
+        mm.machine.memory.put(folio, "split: one leaf fewer")
+    flush_range(mm, span.start, span.end)
+
+
+def _thaw(mm: "Mm", vma: "Vma", span: Span, folio: "Folio", pages: "dict[int, Folio]", *, zero_pages: bool) -> None:
+    """Replace the migration entries by leaves again (``remove_migration_ptes``)."""
+    table, fmt, machine = span.spot.table, span.spot.table.fmt, mm.machine
+    for index in span.indexes:
+        entry = table.read(index, "split: look at migration entry")
+        if fmt.kind(entry) != MIGRATION or not 0 <= fmt.pfn(entry) - folio.pfn < folio.n_pages:
+            continue
+        pfn, flags = fmt.pfn(entry), fmt.flags(entry)
+        owner = pages.get(pfn, folio)
+        if pages and zero_pages and not has_content(owner, 0):
+            leaf = zero_leaf(machine, fmt, leaf_flags(machine, vma))
+            leaf = fmt.mkuffd_wp(leaf) if flags & UFFD_WP else leaf
+        else:
+            owner.references += 1
+            map_again(owner)
+            leaf = restored_leaf(mm, vma, pfn, flags)
+        table.write(index, leaf, "split: map again")

@@ -1,0 +1,265 @@
+"""Every difference between the kernel and the model that random histories found, as its shortest script.
+
+``both`` runs a script on both and fails where they part; what follows says in numbers what they agree on.
+The list with explanations is ``docs/conformance.md``.
+"""
+
+import errno
+
+import pytest
+
+from pagewatch.model import Kernel, KernelBug
+from support.versus.live import DriverDied, Live
+
+ASYNC, SYNC_SIGNAL = 1 << 15, 1 << 13 | 1 << 7 | 1
+"""Features: asynchronous; synchronous with signals, which also protects what is not populated."""
+MISSING, WP = 1, 2
+READ, READ_WRITE = 1, 3
+DONTNEED, WIPEONFORK, KEEPONFORK, GUARD_INSTALL = 4, 18, 19, 102
+MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4
+WPALLOWED = 1
+EXCLUSIVE, WP_MARKER, GUARD_MARKER = 1 << 1, 1 << 2 | 1 << 7, 1 << 3 | 1 << 7
+"""Bits 55 and up of pagemap words: present 1 << 8, swap 1 << 7, file 1 << 6, guard 1 << 3, wp 1 << 2."""
+SIGSEGV_UNMAPPED, SIGBUS = (11, 1), (7, 2)
+
+
+def mapped(kind="anon", prot=READ_WRITE):
+    """All sixteen pages as one area; its files have fourteen."""
+    return ("mmap", 0, 0, 16, kind, prot, 0)
+
+
+def result(outcome):
+    return outcome[0]
+
+
+def tables(outcome):
+    """Which of the two page tables exist: an empty entry reads as written, memory without a table does not."""
+    regions = outcome[1][0]
+    middle = 0x10_4000_0000
+    return tuple(
+        any(bits and start < half + 8 * 4096 and end > half for start, end, bits in regions)
+        for half in (middle - 8 * 4096, middle)
+    )
+
+
+def words(outcome):
+    return outcome[1][1]
+
+
+def areas(outcome):
+    """Areas as (first page, page behind the last)."""
+    base = 0x10_4000_0000 - 8 * 4096
+    return [((start - base) // 4096, (end - base) // 4096) for start, end, _ in outcome[1][2]]
+
+
+class TestFaults:
+    def test_a_file_fault_without_a_page_makes_no_page_table(self, both):
+        *_, beyond = both(mapped("memfd"), ("load", 0, 15))
+        assert result(beyond)[:3] == ("signal", *SIGBUS)
+        assert tables(beyond) == (False, False)
+
+    def test_a_fault_beyond_the_end_of_a_file_maps_cached_neighbours(self, both):
+        *_, beyond = both(mapped("memfd"), ("pwrite", 0, "memfd", 8, 1), ("load", 0, 15))
+        assert result(beyond)[:3] == ("signal", *SIGBUS)
+        assert words(beyond)[8]
+
+    def test_a_missing_fault_maps_cached_neighbours_before_it_is_refused(self, both):
+        watch = (("uffd", 0, 0, ASYNC | 1 << 7), ("register", 0, 0, 12, 4, MISSING))
+        *_, refused = both(mapped("memfd"), ("pwrite", 0, "memfd", 13, 1), *watch, ("load", 0, 12))
+        assert result(refused)[:3] == ("signal", *SIGBUS)
+        assert words(refused)[13]
+
+    def test_a_fault_that_had_to_read_begins_again_and_maps_around(self, both):
+        *_, read = both(mapped("disk", READ), ("pread", 0, "disk", 13), ("load", 0, 8))
+        assert words(read)[8]
+        assert words(read)[13]
+
+    def test_the_tail_of_a_file_alone_gets_no_page_table(self, both, quirks):
+        *_, beyond = both(mapped("disk"), ("pwrite", 0, "disk", 13, 1), ("load", 0, 15))
+        assert bool(words(beyond)[13]) is not quirks.fault_around_needs_table_for_tail
+        *_, beyond = both(mapped("disk"), ("store", 0, 8, 1), ("pwrite", 0, "disk", 13, 1), ("load", 0, 15))
+        assert words(beyond)[13]
+
+    def test_a_private_store_beyond_the_end_gives_the_area_a_root_all_the_same(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 6, 6, WP))
+        *_, closed = both(mapped("memfd-private"), *watch, ("store", 0, 2, 1), ("store", 0, 14, 2), ("close", 0, 0))
+        assert areas(closed) == [(0, 12), (12, 16)]
+
+    def test_reading_a_hole_of_a_memfd_leaves_it_a_hole(self, both):
+        *_, loaded = both(mapped("memfd-private"), ("pread", 0, "memfd", 7), ("load", 0, 4))
+        assert not words(loaded)[7]
+
+
+class TestAreas:
+    def test_memory_once_promised_keeps_areas_apart(self, both):
+        two = (("mprotect", 0, 1, 8, READ_WRITE), ("mprotect", 0, 7, 3, READ))
+        *_, parted = both(mapped("disk-private", READ), *two)
+        assert areas(parted) == [(0, 1), (1, 7), (7, 9), (9, 16)]
+
+    def test_anonymous_memory_never_touched_gives_its_promise_back(self, both):
+        two = (("mprotect", 0, 1, 8, READ_WRITE), ("mprotect", 0, 1, 8, READ))
+        *_, whole = both(mapped("anon", READ), *two)
+        assert areas(whole) == [(0, 16)]
+
+    def test_advice_meets_areas_that_merged_meanwhile(self, both):
+        first = (("madvise", 0, 2, 1, WIPEONFORK), ("mprotect", 0, 1, 1, 0))
+        *_, whole = both(mapped("anon", READ), *first, ("madvise", 0, 0, 16, KEEPONFORK), ("mprotect", 0, 1, 1, READ))
+        assert areas(whole) == [(0, 16)]
+
+    def test_keeponfork_is_never_refused(self, both):
+        *_, kept = both(mapped("disk"), ("madvise", 0, 3, 4, KEEPONFORK))
+        assert result(kept) == ("ok", 0)
+
+    def test_advice_that_changes_nothing_merges_nothing(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 6, 8, WP))
+        *_, child = both(mapped("anon", READ), *watch, ("fork", 0, 1), ("madvise", 1, 3, 4, KEEPONFORK))
+        assert areas(child) == [(0, 6), (6, 14), (14, 16)]
+
+    def test_areas_of_a_fork_merge_with_no_other(self, both):
+        split = (("store", 0, 0, 1), ("store", 0, 12, 2), ("mprotect", 0, 6, 2, READ), ("fork", 0, 1))
+        *_, child = both(mapped(), *split, ("mprotect", 1, 6, 2, READ_WRITE))
+        assert areas(child) == [(0, 6), (6, 8), (8, 16)]
+        *_, parent = both(mapped(), *split, ("mprotect", 0, 6, 2, READ_WRITE))
+        assert areas(parent) == [(0, 16)]
+
+
+class TestMremap:
+    def test_several_areas_move_and_keep_their_gaps(self, both, quirks):
+        apart = (("munmap", 0, 1, 1), ("mprotect", 0, 3, 1, READ))
+        *_, moved = both(mapped(), *apart, ("mremap", 0, 0, 4, 4, MAYMOVE | FIXED, 10))
+        if not quirks.mremap_moves_several:
+            assert result(moved) == ("errno", errno.EFAULT)
+            return
+        # What stands in the gap at the target stays there.
+        assert areas(moved) == [(4, 13), (13, 14), (14, 16)]
+
+    def test_watched_memory_moves_only_alone(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 1, 1, WP))
+        *_, moved = both(mapped(), *watch, ("mremap", 0, 0, 3, 3, MAYMOVE | FIXED, 10))
+        assert result(moved) == ("errno", errno.EFAULT)
+        *_, moved = both(mapped(), *watch, ("mremap", 0, 1, 1, 1, MAYMOVE | FIXED, 10))
+        assert result(moved)[0] == "ok"
+
+    def test_a_move_next_to_watched_memory_takes_the_watch_off_both(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 8, WP), ("writeprotect", 0, 0, 0, 8, 1))
+        *_, moved = both(("mmap", 0, 0, 8, "anon", READ_WRITE, 0), *watch, ("mremap", 0, 0, 1, 1, MAYMOVE | FIXED, 8))
+        assert areas(moved) == [(1, 9)]
+        assert not any(bits & WPALLOWED for _, _, bits in moved[1][0])
+        assert words(moved)[7] == WP_MARKER
+
+    def test_what_a_move_cuts_off_may_span_areas(self, both):
+        watch = (("uffd", 0, 1, ASYNC), ("register", 0, 1, 5, 2, WP))
+        *_, moved = both(mapped("shared"), *watch, ("mremap", 0, 1, 5, 1, MAYMOVE | FIXED, 15))
+        assert result(moved)[0] == "ok"
+        assert areas(moved) == [(0, 1), (6, 7), (7, 15), (15, 16)]
+
+    def test_a_move_onto_itself_is_refused_before_anything_is_looked_up(self, both):
+        (refused,) = both(("mremap", 0, 5, 8, 8, MAYMOVE | DONTUNMAP, 9))
+        assert result(refused) == ("errno", errno.EINVAL)
+
+    def test_the_target_has_page_tables_where_the_source_had(self, both):
+        *_, moved = both(mapped("disk-private"), ("store", 0, 8, 1), ("mremap", 0, 13, 3, 3, MAYMOVE | FIXED, 1))
+        assert tables(moved) == (True, True)
+
+    def test_what_dontunmap_leaves_is_still_promised_its_memory(self, both):
+        left = ("mremap", 0, 0, 4, 4, MAYMOVE | FIXED | DONTUNMAP, 8)
+        *_, whole = both(("mmap", 0, 0, 4, "anon", READ_WRITE, 0), left, ("mmap", 0, 4, 4, "anon", READ_WRITE, 0))
+        assert areas(whole) == [(0, 12)]
+
+
+class TestFork:
+    def test_a_child_gets_a_page_table_for_an_empty_one(self, both):
+        emptied = (("store", 0, 3, 1), ("madvise", 0, 3, 1, DONTNEED))
+        *_, looked = both(mapped(), *emptied, ("fork", 0, 1), ("munmap", 1, 15, 1))
+        assert tables(looked) == (True, False)
+
+    def test_a_refused_copy_gives_fork_a_reason_to_copy_tables(self, both):
+        refused = (("load", 0, 0), ("uffd", 0, 0, SYNC_SIGNAL), ("copy", 0, 0, 1, 2, 16, 0))
+        *_, copied, forked = both(mapped("memfd-private"), *refused, ("fork", 0, 1))
+        assert result(copied) == ("errno", errno.ENOENT)
+        assert not words(forked)[0] & EXCLUSIVE
+
+    @pytest.mark.parametrize("kind", ["anon", "memfd", "disk-private"])
+    def test_guards_are_inherited(self, both, kind):
+        guard = ("madvise", 0, 7, 2, GUARD_INSTALL)
+        *_, child = both(mapped(kind), guard, ("fork", 0, 1), ("load", 1, 7))
+        assert words(child)[7:9] == (GUARD_MARKER, GUARD_MARKER)
+
+    def test_guards_in_file_memory_give_no_root(self, both, quirks):
+        watch = (("uffd", 0, 1, SYNC_SIGNAL), ("register", 0, 1, 13, 3, WP))
+        guarded = (("store", 0, 0, 6), ("madvise", 0, 14, 2, GUARD_INSTALL))
+        *_, closed = both(mapped("memfd-private"), *watch, *guarded, ("close", 0, 1))
+        assert areas(closed) == ([(0, 16)] if quirks.guards_mark_areas else [(0, 13), (13, 16)])
+
+
+class TestUserfaultfd:
+    def test_registering_for_part_of_what_is_watched_changes_nothing(self, both):
+        first = (("uffd", 0, 1, ASYNC | 1 << 7), ("register", 0, 1, 15, 1, MISSING | WP))
+        *_, again = both(mapped("shared"), *first, ("register", 0, 1, 12, 4, WP))
+        assert areas(again) == [(0, 12), (12, 15), (15, 16)]
+
+    def test_files_on_disk_are_not_filled(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 7, 7, WP))
+        *_, refused = both(mapped("disk-private"), *watch, ("copy", 0, 0, 8, 1, 16, WP))
+        assert result(refused) == ("errno", errno.EINVAL)
+
+    def test_a_refused_fill_has_made_page_tables(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 5, 6, WP))
+        *_, refused = both(mapped("memfd"), *watch, ("continue", 0, 0, 6, 1, 0))
+        assert result(refused) == ("errno", errno.EFAULT)
+        assert tables(refused) == (True, True)  # the second has the watched pages 8 to 10, and no table
+
+    @pytest.mark.parametrize(
+        ("fill", "number"),
+        [
+            (("poison", 0, 0, 15, 1), errno.EFAULT),
+            (("copy", 0, 0, 15, 1, 16, 0), errno.EFAULT),
+            (("zeropage", 0, 0, 15, 1), errno.EFAULT),
+            (("continue", 0, 0, 15, 1, 0), errno.EINVAL),
+        ],
+        ids=lambda value: value[0] if isinstance(value, tuple) else "",
+    )
+    @pytest.mark.parametrize("kind", ["memfd", "memfd-private"])
+    def test_nothing_is_filled_beyond_the_end_of_a_file(self, both, kind, fill, number):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 12, 4, WP))
+        *_, refused = both(mapped(kind), *watch, fill)
+        assert result(refused) == ("errno", number)
+
+
+class TestGuards:
+    def test_guards_over_protected_file_memory_are_never_done(self, kernel):
+        """The kernel zaps what is in the way and begins again, and zapping leaves the protection there.
+
+        The model says so by an error; the real call is watched for a while, and ended with its process.
+        """
+        _, arena, quirks = kernel
+        script = [
+            mapped("memfd"),
+            ("uffd", 0, 0, ASYNC),
+            ("register", 0, 0, 0, 16, WP),
+            ("writeprotect", 0, 0, 0, 16, 1),
+        ]
+        with Live() as alone:
+            assert result(alone.run(arena, script)[-1])[0] == "ok"
+            script.append(("madvise", 0, 4, 1, GUARD_INSTALL))
+            if not quirks.guard_install_spins_on_markers:
+                assert words(alone.run(arena, script)[-1])[4] == GUARD_MARKER
+                return
+            with pytest.raises(DriverDied, match="timed out"):
+                alone.run(arena, script, timeout_s=1.0)
+        with pytest.raises(KernelBug, match="starts over for ever"):
+            self.install_in_the_model()
+
+    @staticmethod
+    def install_in_the_model():
+        process = Kernel().spawn()
+        start = process.mmap(4096, shared=True)
+        uffd = process.userfaultfd(ASYNC)
+        uffd.register(start, 4096)
+        uffd.writeprotect(start, 4096)
+        process.madvise(start, 4096, GUARD_INSTALL)
+
+    def test_guards_over_protected_anonymous_memory_replace_the_protection(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 16, WP), ("writeprotect", 0, 0, 0, 16, 1))
+        *_, guarded = both(mapped(), *watch, ("madvise", 0, 4, 1, GUARD_INSTALL))
+        assert words(guarded)[3:5] == (WP_MARKER, GUARD_MARKER)

@@ -1,0 +1,49 @@
+"""Which of the model's behaviours this kernel has: each asked by its effect, never by version."""
+
+from pagewatch.model import Quirks
+from support.versus.live import Live
+from support.versus.outcomes import SMALL, Arena, Observation, Result, Step
+
+_MARKED = 1 << 3
+"""Bit 58 of a pagemap word, shifted down: a guard."""
+_FRESH = 1
+"""Bit 55: soft-dirty."""
+_ALL, _BEFORE_GUARD, _BEFORE_SOFT_DIRTY = 0x1FF, 0xFF, 0x7F
+
+
+def probed(live: Live) -> tuple[Arena, Quirks]:
+    """The small arena with the categories that this kernel has, and the kernel's quirks."""
+    arena = next(arena for arena in map(_with, (_ALL, _BEFORE_GUARD, _BEFORE_SOFT_DIRTY)) if _scans(live, arena))
+
+    def last(*steps: Step) -> tuple[Result, Observation]:
+        return live.run(arena, steps)[-1]
+
+    memory = ("mmap", 0, 0, 16, "anon", 3, 0)
+    copied = ("mmap", 0, 0, 16, "memfd-private", 3, 0)
+    watched = (("uffd", 0, 0, 1 << 15), ("register", 0, 0, 0, 16, 2))
+    poisoned = last(memory, *watched, ("poison", 0, 0, 3, 1), ("load", 0, 3))[0]
+    apart = (("mprotect", 0, 4, 1, 1), ("mremap", 0, 3, 3, 3, 3, 9))
+    tail = last(("mmap", 0, 0, 16, "disk", 3, 0), ("pwrite", 0, "disk", 13, 1), ("load", 0, 15))[1]
+    # Guards in one area, anonymous memory in the other: two roots keep them apart, a mark does not.
+    roots = (("uffd", 0, 1, 1 << 15), ("register", 0, 1, 13, 3, 2), ("store", 0, 0, 6), ("madvise", 0, 14, 2, 102))
+    return arena, Quirks(
+        soft_dirty=bool(last(memory, ("store", 0, 0, 1))[1][1][0] & _FRESH),
+        memory_failure=poisoned[2:3] == (4,),
+        scan_holes_written=bool(last(memory, *watched)[1][0][0][2] & 2),
+        mremap_moves_several=last(memory, *apart)[0][0] == "ok",
+        fault_around_needs_table_for_tail=not tail[1][13],
+        guards_mark_areas=len(last(copied, *roots, ("close", 0, 1))[1][2]) == 1,
+        guard_category=arena.categories == _ALL,
+    )
+
+
+def _with(categories: int) -> Arena:
+    return SMALL._replace(categories=categories)
+
+
+def _scans(live: Live, arena: Arena) -> bool:
+    """Whether a scan that asks for all of the arena's categories is not refused."""
+    masks = (0, 0, 0, arena.categories)
+    scan = ("scan", 0, arena.base, arena.end, 0, masks, (0, 1, 1))
+    (result, _) = live.run(arena, [scan])[0]
+    return result[1][0] >= 0  # type: ignore[index]
