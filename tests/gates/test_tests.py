@@ -77,7 +77,7 @@ def can_fail(node):
             return True
         if isinstance(part, ast.Call):
             called = ast.unparse(part.func)
-            if called in ("pytest.raises", "pytest.warns", "pytest.fail"):
+            if called in ("pytest.raises", "pytest.warns", "pytest.fail", "run_state_machine_as_test"):
                 return True
             if called.rpartition(".")[2].lstrip("_").startswith(("assert", "check", "expect", "test_")):
                 return True
