@@ -6,6 +6,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from support.versus.histories import Histories
 
+pytestmark = pytest.mark.histories
+
 _SETTINGS = settings(
     max_examples=400, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )

@@ -22,7 +22,7 @@ from support import libc, raw
 from support.hugepages import hugetlb_pages
 from support.hugetlb_world import HugeArea
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.histories]
 
 HUGE, N_PAGES, SMALL = 1 << 21, 3, 512
 END = N_PAGES * SMALL
