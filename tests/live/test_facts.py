@@ -13,7 +13,7 @@ from support.needs import requires
 pytestmark = requires("uffd_wp_async", "pagemap_scan")
 
 _FACTS = Path(__file__).parents[2] / "docs" / "facts"
-_SCRIPTS = sorted(path.name for path in _FACTS.glob("*.py") if path.name != "raw.py")
+_SCRIPTS = sorted(path.name for path in _FACTS.glob("*.py") if path.name not in ("raw.py", "common.py"))
 
 
 @pytest.mark.parametrize("script", _SCRIPTS)
@@ -23,7 +23,12 @@ def test_fact_holds(script):
             [sys.executable, _FACTS / script], capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("yes  ")
+    assert done.stdout.startswith("yes  ") or not _claims(script)
+
+
+def _claims(script):
+    """Whether a script says yes or no; the others tell what they see."""
+    return "from raw import" in (_FACTS / script).read_text()
 
 
 def test_every_script_is_in_the_index():
