@@ -24,6 +24,7 @@ def staircase(n_steps: int = 8) -> PlainRecording:
 def drawn(*, in_colour: bool, rows: int, columns: int, width: int) -> str:
     # rich keeps the codes of a style for the first terminal that it was drawn on, and another test has had its own.
     Style.parse.cache_clear()
+    Style._add.cache_clear()
     out = StringIO()
     console = Console(file=out, width=width, force_terminal=in_colour, color_system="truecolor" if in_colour else None)
     console.print(textmap.heatmap(compute(staircase(), rows=rows, columns=columns), width, in_colour=in_colour))
