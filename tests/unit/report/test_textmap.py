@@ -1,4 +1,5 @@
 from io import StringIO
+from unittest.mock import patch
 
 import numpy as np
 from rich.console import Console
@@ -21,13 +22,20 @@ def staircase(n_steps: int = 8) -> PlainRecording:
     )
 
 
+render = Style.render
+
+
+def rendered_afresh(style: Style, *arguments: object, **named: object) -> str:
+    """rich keeps a style's codes for the first terminal that it was drawn on; another test has had its own."""
+    style._ansi = None
+    return render(style, *arguments, **named)
+
+
 def drawn(*, in_colour: bool, rows: int, columns: int, width: int) -> str:
-    # rich keeps the codes of a style for the first terminal that it was drawn on, and another test has had its own.
-    Style.parse.cache_clear()
-    Style._add.cache_clear()
     out = StringIO()
     console = Console(file=out, width=width, force_terminal=in_colour, color_system="truecolor" if in_colour else None)
-    console.print(textmap.heatmap(compute(staircase(), rows=rows, columns=columns), width, in_colour=in_colour))
+    with patch.object(Style, "render", rendered_afresh):
+        console.print(textmap.heatmap(compute(staircase(), rows=rows, columns=columns), width, in_colour=in_colour))
     return out.getvalue()
 
 
