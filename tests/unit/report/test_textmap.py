@@ -26,7 +26,7 @@ render = Style.render
 
 
 def rendered_afresh(style: Style, *arguments: object, **named: object) -> str:
-    """rich keeps a style's codes for the first terminal that it was drawn on; another test has had its own."""
+    """A style keeps the codes of the first terminal that it was drawn on; another test has had its own."""
     style._ansi = None
     return render(style, *arguments, **named)
 
