@@ -19,7 +19,9 @@ Some facts about the raw call, and what they mean here
 """
 
 import errno
+import mmap
 import os
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -47,9 +49,11 @@ _FIRST_CAPACITY = 1024
 _MAX_CAPACITY = 1 << 19
 _GROWTH = 8
 _LONG_OUTPUT = 2048
+_HUGE_BYTES = 4 << 20
 _ARG_BYTES = 96
 # What a call would have protected, had it been whole.
 _CUTTABLE = Category.HUGE | Category.WPALLOWED | Category.WRITTEN
+_NO_OUTPUT = np.zeros(0, REGION)
 _UNARMED = Query(Category.WPALLOWED, Category.WPALLOWED)
 
 
@@ -64,6 +68,7 @@ class PagemapScanner:
         """
         self._fd = open_proc(os.getpid() if pid is None else pid, "pagemap")
         self._arg = pm_scan_arg(size=_ARG_BYTES)
+        self._encoded: Query | None = None
         self._latest: Walk | None = None
         self._vector_used = False
         self._probe_vector = np.zeros(1, REGION)
@@ -143,8 +148,8 @@ class PagemapScanner:
         vector, arg.vec = self._buffer
         arg.flags, arg.start, arg.end, arg.max_pages = flags, start, end, walk.pages_left
         arg.vec_len = capacity = walk.regions_wanted(len(vector))
-        arg.category_inverted, arg.category_mask = query.inverted, query.mask
-        arg.category_anyof_mask, arg.return_mask = query.anyof, query.returned
+        if query is not self._encoded:
+            self._encode(query)
         # From here until the output is in the walk's hand, the vector is the only record of what was protected.
         self._vector_used = True
         try:
@@ -155,7 +160,7 @@ class PagemapScanner:
         walk_end = int(arg.walk_end)
         output = self._move_out(found, walk)
         if found == len(vector) < _MAX_CAPACITY:
-            self._use_vector(len(vector) * _GROWTH)
+            self._use_vector(min(len(vector) * _GROWTH, _MAX_CAPACITY))
         full = found == capacity or walk.fills_pages(output)
         # A call that filled no limit has walked everything; a stale walk_end lies before what was output.
         reached = max(walk_end, int(output["end"][-1]) if found else start) if full else end
@@ -225,9 +230,16 @@ class PagemapScanner:
             )
         return error
 
+    def _encode(self, query: Query) -> None:
+        arg = self._arg
+        self._encoded = None
+        arg.category_inverted, arg.category_mask = query.inverted, query.mask
+        arg.category_anyof_mask, arg.return_mask = query.anyof, query.returned
+        self._encoded = query
+
     def _use_vector(self, capacity: int) -> None:
         """A vector of zeroes, with its address; it stays zero beyond what a call used."""
-        vector = np.zeros(capacity, REGION)
+        vector = _zeroed(capacity)
         # One assignment: were they two, an exception in between would leave the address of freed memory.
         self._buffer = (vector, vector.ctypes.data)
 
@@ -237,6 +249,9 @@ class PagemapScanner:
         A long output is given away with its vector: a copy of it, onto fresh pages, would cost more.
         """
         vector, _ = self._buffer
+        if not n_regions:
+            self._vector_used = False
+            return _NO_OUTPUT
         used = vector[:n_regions]
         output = used if n_regions > _LONG_OUTPUT else used.copy()
         walk.in_hand = output
@@ -246,6 +261,17 @@ class PagemapScanner:
             used.view(np.uint64)[:] = 0
         self._vector_used = False
         return output
+
+
+def _zeroed(capacity: int) -> npt.NDArray[np.void]:
+    """A vector of zeroes. A long one lies on fresh huge pages: the heap would zero all of it by hand each time."""
+    nbytes = capacity * REGION.itemsize
+    if nbytes < _HUGE_BYTES:
+        return np.zeros(capacity, REGION)
+    pages = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, REGION)
 
 
 def no_pagemap_scan() -> FeatureMissing:

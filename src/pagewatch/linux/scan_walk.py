@@ -10,6 +10,8 @@ from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.regions import Regions, merge_touching
 from pagewatch.vocab.scan import Scan
 
+_NOTHING = Regions()
+
 
 class Walk:
     """What one scan has found and where it stands; its output comes in ascending order."""
@@ -96,8 +98,8 @@ class Walk:
         elif self._parts:
             regions = Regions.from_kernel(merge_touching(np.concatenate(self._parts)))
         else:
-            regions = Regions()
-        return Scan(regions=regions, walk_end=self.position, complete=self.position >= self.end)
+            regions = _NOTHING
+        return Scan(regions, self.position, self.position >= self.end)
 
 
 def _touch(before: npt.NDArray[np.void], after: npt.NDArray[np.void]) -> bool:

@@ -12,7 +12,7 @@ The contract of an epoch:
 import os
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -89,7 +89,7 @@ class Tracker(ABC):
         self._owner_pid = os.getpid()
         self._is_armed = False
         self._closed = False
-        self._statistics = TrackerStatistics()
+        self._start_counting()
         self._undelivered: Collected | None = None
         self._receiver = 0
 
@@ -118,7 +118,7 @@ class Tracker(ABC):
             self._undelivered = None
             self._arm()
             self._is_armed = True
-            self._statistics = TrackerStatistics(armed_bytes=self._armed_bytes())
+            self._start_counting()
 
     def collect(self) -> Epoch:
         """Which pages were written since the last collect, and start the next epoch, in one step per page.
@@ -139,22 +139,12 @@ class Tracker(ABC):
             self._undelivered = collected
             self._forget_collected()
             ended_ns = self._clock.now_ns()
-            before = self._statistics
-            self._statistics = replace(
-                before,
-                epochs=before.epochs + 1,
-                regions_reported=before.regions_reported + len(collected.regions),
-                armed_bytes=self._armed_bytes(),
-                armed_late_bytes=self._armed_late_bytes(),
-                collect_ns=before.collect_ns + ended_ns - started_ns,
-            )
+            index = self._epochs
+            self._epochs = index + 1
+            self._regions_reported += len(collected.regions)
+            self._collect_ns += ended_ns - started_ns
             epoch = Epoch(
-                regions=collected.regions,
-                index=before.epochs,
-                started_ns=started_ns,
-                ended_ns=ended_ns,
-                assumed=collected.assumed,
-                blind_spots=collected.blind_spots,
+                collected.regions, index, started_ns, ended_ns, collected.assumed, collected.blind_spots
             )
         # The last thing before the caller has it: an exception up to here makes the next collect report it.
         self._undelivered = None
@@ -162,7 +152,13 @@ class Tracker(ABC):
 
     def statistics(self) -> TrackerStatistics:
         """Totals since the tracker was armed."""
-        return self._statistics
+        return TrackerStatistics(
+            epochs=self._epochs,
+            regions_reported=self._regions_reported,
+            armed_bytes=self._armed_bytes() if self._is_armed else 0,
+            armed_late_bytes=self._armed_late_bytes() if self._is_armed else 0,
+            collect_ns=self._collect_ns,
+        )
 
     def close(self) -> None:
         """End tracking and leave the target as it was found. Closing twice is no error."""
@@ -172,6 +168,10 @@ class Tracker(ABC):
             self._closed = True
             if os.getpid() == self._owner_pid:
                 self._close()
+
+    def _start_counting(self) -> None:
+        # Made into statistics when somebody asks: a collect of an idle array costs little more than its ioctl.
+        self._epochs = self._regions_reported = self._collect_ns = 0
 
     def _check_usable(self) -> None:
         if self._closed:

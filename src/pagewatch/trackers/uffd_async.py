@@ -92,7 +92,7 @@ class UffdAsync(Tracker):
         self._armed = ArmedMemory(self._known_losses)
         self._journal = _Journal()
         self._seen: Sequence[Mapping] | None = None
-        self._watched = _NONE
+        self._watch(_NONE)
         self._were_huge = _NONE
         self._late_bytes = 0
         self._table_bytes = 0
@@ -106,7 +106,7 @@ class UffdAsync(Tracker):
         self._armed.set_pins(self._layout.pins())
         if self._scope.ranges:
             self._check_all_armed(refused)
-            self._watched = Regions(self._scope.ranges) | self._armed.regions
+            self._watch(Regions(self._scope.ranges) | self._armed.regions)
         elif not self._armed.spans and any(spot.reason is BlindReason.REFUSED for spot in refused):
             raise RangeNotTrackable(refused[0].start, refused[0].end, refused[0].detail)
         if self._collapse_on_close:
@@ -138,7 +138,11 @@ class UffdAsync(Tracker):
         """What to scan. Of fixed ranges all that was asked for: what is mapped into a hole there must be noticed."""
         if self._scope.follows_layout:
             return self._armed.spans
-        return tuple((region.start, region.end) for region in self._watched)
+        return self._watched_spans
+
+    def _watch(self, watched: Regions) -> None:
+        self._watched = watched
+        self._watched_spans = tuple((region.start, region.end) for region in watched)
 
     def _collected(self, journal: "_Journal") -> Collected:
         found = journal.found
@@ -227,7 +231,7 @@ class UffdAsync(Tracker):
                 journal.news += refused
                 settled = False
             else:
-                self._watched = self._watched - Regions([(piece.start, piece.end)])
+                self._watch(self._watched - Regions([(piece.start, piece.end)]))
         return settled
 
     def _arm_pieces(self, pieces: Sequence[Mapping]) -> list[BlindSpot]:
