@@ -1,10 +1,13 @@
 """mremap of watched memory next to other watched memory takes the watch off both."""
 
-from common import PAGE, Watch, categories, checked, mapped, store
+from common import ANONYMOUS, PAGE, PRIVATE, Watch, categories, checked, store
 
 MAYMOVE_FIXED = 3
+READ_WRITE = 3
 
-start = mapped(9)
+# Out of a reservation, so that it merges with nothing: memory that had a page before is moved with its old offset.
+start = checked("mmap", 0, 11 * PAGE, 0, PRIVATE | ANONYMOUS, -1, 0) + PAGE
+checked("mprotect", start, 9 * PAGE, READ_WRITE)
 checked("munmap", start + 8 * PAGE, PAGE)
 watch = Watch()
 watch.register(start, 8)

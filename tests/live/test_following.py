@@ -65,6 +65,23 @@ def test_a_mapping_moved_by_mremap_is_found_at_its_new_place(world):
         assert _inside(tracker.collect(), to) == [3]
 
 
+def test_a_neighbour_that_a_move_robs_of_its_arming_loses_no_write(world):
+    """docs/facts/moving_next_to_watched.md: the mapping that moved memory merges with is watched no more."""
+    start = world.call("mmap", 3 * _BYTES)
+    neighbour, to = start + _BYTES, start + 2 * _BYTES
+    world.call("munmap", to, _BYTES)
+    with world.track([(start, to)]) as tracker:
+        world.call("mremap", start, _BYTES, _BYTES, libc.MREMAP_MAYMOVE | libc.MREMAP_FIXED, to)
+        world.store(neighbour + 5 * PAGE_SIZE, b"x")
+        epoch = tracker.collect()
+        assert 5 in _inside(epoch, neighbour)
+        assert _named(epoch, BlindReason.MAPPED_LATE, neighbour, _BYTES)
+        world.store(neighbour + 7 * PAGE_SIZE, b"x")
+        epoch = tracker.collect()
+        assert _inside(epoch, neighbour) == [7]
+        assert not _named(epoch, BlindReason.MAPPED_LATE, neighbour, _BYTES)
+
+
 def test_a_mapping_grown_in_place_is_exact_in_its_old_part_and_named_in_its_new(world):
     room = world.call("mmap", 4 * _BYTES, prot=libc.PROT_NONE)
     world.call("munmap", room + _BYTES, 2 * _BYTES)

@@ -20,12 +20,7 @@ _TABLE_SHARE = 8
 
 
 class OtherScanner(PagemapScanner):
-    """PAGEMAP_SCAN of another process: notices that it is gone, which the raw call does not."""
-
-    def __init__(self, pid: int) -> None:
-        """:param pid: the process to look at."""
-        super().__init__(pid)
-        self._pid = pid
+    """PAGEMAP_SCAN of another process: notices that it is gone, which not every kernel's call does."""
 
     def scan(
         self,

@@ -14,8 +14,9 @@ Some facts about the raw call, and what they mean here
   nothing tells of it any more. So a protecting scan with limits looks first and takes each run of huge pages by
   itself, and a part that the edge of a call cut is reported, stays unprotected and so is written in the next
   scan, too: over-reported, never lost.
-* After exec or exit of the target a scan succeeds with no region at all. Whoever owns the target must ask whether
-  it lives (:class:`pagewatch.linux.process.Process` does).
+* After exec or exit of the target a scan fails with ESRCH (newer kernels) or succeeds with no region at all (6.7 to
+  6.18, before some stable update). So of an empty result of another process it must be asked whether that lives
+  (:class:`pagewatch.linux.adapters.OtherScanner` does).
 """
 
 import errno
@@ -35,12 +36,12 @@ from pagewatch.linux.abi.pagemap import (
     PM_SCAN_WP_MATCHING,
     pm_scan_arg,
 )
-from pagewatch.linux.proc import open_proc
+from pagewatch.linux.proc import ADDRESS_SPACE_GONE, open_proc
 from pagewatch.linux.scan_walk import Walk
 from pagewatch.linux.syscalls import ioctl, is_unknown_call
 from pagewatch.vocab.addresses import PAGE_SIZE, is_page_aligned, page_ceil
 from pagewatch.vocab.categories import Category
-from pagewatch.vocab.errors import FeatureMissing, InvalidArgument, RangeNotArmed, TrackerClosed
+from pagewatch.vocab.errors import FeatureMissing, InvalidArgument, RangeNotArmed, TargetGone, TrackerClosed
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.regions import REGION, Regions, merge_touching
 from pagewatch.vocab.scan import Scan
@@ -66,7 +67,8 @@ class PagemapScanner:
         :raises TargetGone: no such process, or one without memory (a kernel thread, a zombie).
         :raises NotPermitted: ptrace access is needed and not granted.
         """
-        self._fd = open_proc(os.getpid() if pid is None else pid, "pagemap")
+        self._pid = os.getpid() if pid is None else pid
+        self._fd = open_proc(self._pid, "pagemap")
         self._arg = pm_scan_arg(size=_ARG_BYTES)
         self._encoded: Query | None = None
         self._latest: Walk | None = None
@@ -89,6 +91,7 @@ class PagemapScanner:
         """See :meth:`pagewatch.ports.Scanner.scan`.
 
         :raises RangeNotArmed: with ``require_armed``; carries what was scanned before.
+        :raises TargetGone: the address space is gone, and this kernel says so.
         :raises InvalidArgument: the range is backwards, misaligned or outside user space, or a limit is negative.
         :raises FeatureMissing: the kernel has no PAGEMAP_SCAN (before 6.7).
         """
@@ -219,6 +222,8 @@ class PagemapScanner:
     def _translated(self, error: OSError, walk: Walk) -> Exception:
         if is_unknown_call(error):
             return no_pagemap_scan()
+        if error.errno == errno.ESRCH:
+            return TargetGone(self._pid, ADDRESS_SPACE_GONE)
         if error.errno == errno.EPERM:
             return RangeNotArmed(self._get(walk.first, walk.end, _UNARMED).regions, walk.result())
         if error.errno == errno.EFAULT:

@@ -21,6 +21,9 @@ class Quirks:
     as WRITTEN, and so does every empty entry; before, only the fast path said so of empty entries."""
     scan_stale_walk_end: bool = True
     """PAGEMAP_SCAN stages 512 regions; a complete last chunk does not reset walk_end (also in 7.2)."""
+    scan_of_dead_fails: bool = True
+    """A late stable fix of 6.18: PAGEMAP_SCAN of an address space that is gone is ESRCH, before any argument is
+    looked at; before, it succeeded and found nothing."""
     scan_hugetlb_by_2m: bool = False
     """Before the 2026 fixes: a hugetlb page counts as whole only at 2 MiB, so larger ones are never armed."""
     scan_hugetlb_hole_deadlocks: bool = False

@@ -89,7 +89,7 @@ class Tracker(ABC):
         self._owner_pid = os.getpid()
         self._is_armed = False
         self._closed = False
-        self._start_counting()
+        self._epochs = self._regions_reported = self._collect_ns = 0
         self._undelivered: Collected | None = None
         self._receiver = 0
 
@@ -118,7 +118,7 @@ class Tracker(ABC):
             self._undelivered = None
             self._arm()
             self._is_armed = True
-            self._start_counting()
+            self._epochs = self._regions_reported = self._collect_ns = 0
 
     def collect(self) -> Epoch:
         """Which pages were written since the last collect, and start the next epoch, in one step per page.
@@ -139,13 +139,12 @@ class Tracker(ABC):
             self._undelivered = collected
             self._forget_collected()
             ended_ns = self._clock.now_ns()
+            # Made into statistics when somebody asks: a collect of an idle array costs little more than its ioctl.
             index = self._epochs
             self._epochs = index + 1
             self._regions_reported += len(collected.regions)
             self._collect_ns += ended_ns - started_ns
-            epoch = Epoch(
-                collected.regions, index, started_ns, ended_ns, collected.assumed, collected.blind_spots
-            )
+            epoch = Epoch(collected.regions, index, started_ns, ended_ns, collected.assumed, collected.blind_spots)
         # The last thing before the caller has it: an exception up to here makes the next collect report it.
         self._undelivered = None
         return epoch
@@ -168,10 +167,6 @@ class Tracker(ABC):
             self._closed = True
             if os.getpid() == self._owner_pid:
                 self._close()
-
-    def _start_counting(self) -> None:
-        # Made into statistics when somebody asks: a collect of an idle array costs little more than its ioctl.
-        self._epochs = self._regions_reported = self._collect_ns = 0
 
     def _check_usable(self) -> None:
         if self._closed:

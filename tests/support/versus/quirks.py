@@ -1,6 +1,11 @@
 """Which of the model's behaviours this kernel has: each asked by its effect, never by version."""
 
+import fcntl
+import os
+import struct
+
 from pagewatch.model import Quirks
+from support.forked import forked_child
 from support.versus.live import Live
 from support.versus.outcomes import SMALL, Arena, Observation, Result, Step
 
@@ -29,6 +34,7 @@ def probed(live: Live) -> tuple[Arena, Quirks]:
     return arena, Quirks(
         soft_dirty=bool(last(memory, ("store", 0, 0, 1))[1][1][0] & _FRESH),
         memory_failure=poisoned[2:3] == (4,),
+        scan_of_dead_fails=_scan_of_dead_fails(),
         scan_holes_written=bool(last(memory, *watched)[1][0][0][2] & 2),
         mremap_moves_several=last(memory, *apart)[0][0] == "ok",
         fault_around_needs_table_for_tail=not tail[1][13],
@@ -39,6 +45,18 @@ def probed(live: Live) -> tuple[Arena, Quirks]:
 
 def _with(categories: int) -> Arena:
     return SMALL._replace(categories=categories)
+
+
+def _scan_of_dead_fails() -> bool:
+    with forked_child(os.getpid) as (child, _):
+        fd = os.open(f"/proc/{child}/pagemap", os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, 0xC0606610, bytearray(struct.pack("12Q", 96, *[0] * 11)))
+    except ProcessLookupError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _scans(live: Live, arena: Arena) -> bool:

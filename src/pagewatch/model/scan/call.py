@@ -59,14 +59,14 @@ class ScanReply:
 
 def pagemap_scan(mm: "Mm", arg: ScanArg) -> ScanReply:
     """Run the ioctl; errors are in the reply, because some of them come with results."""
-    error = _check(mm, arg)
+    error = errno.ESRCH if mm.dead and mm.machine.quirks.scan_of_dead_fails else _check(mm, arg)
     if error:
         return ScanReply(-error, (), None)
     page = mm.machine.page_bytes
     end = arg.end + page - 1 & -page
     vec_len = arg.vec_len if arg.vec else 0
     output = Output(arg.query, mm.machine.page_shift, max_pages=arg.max_pages, vec_len=vec_len)
-    # The mm of a dead or replaced process is gone: nothing is mapped there.
+    # In the address space of a dead or replaced process nothing is mapped.
     error = 0 if mm.dead else _chunks(mm, arg, end, output)
     walk_end = output.walk_end
     if error == 0 and not output.left_out and not mm.machine.quirks.scan_stale_walk_end:

@@ -90,14 +90,6 @@ def test_an_empty_range_finds_nothing() -> None:
     assert area.raw(last=0).result == 0
 
 
-def test_an_exited_process_has_no_regions_and_no_error() -> None:
-    area = Area(4)
-    area.store(1)
-    area.process.exit()
-    reply = area.raw()
-    assert (reply.result, reply.walk_end) == (0, area.end)
-
-
 @pytest.mark.parametrize(("regions", "walk_end"), [(512, 4096), (513, 1024)])
 def test_more_than_512_regions_leave_walk_end_at_the_last_chunk(regions: int, walk_end: int) -> None:
     area = Area(4096)
@@ -143,3 +135,19 @@ def test_check_is_content_with_gaps() -> None:
     area.armed()
     area.process.munmap(area.at(4), 4 * PAGE)
     assert area.raw(WRITTEN, flags=CHECK_WPASYNC).result == 0
+
+
+@pytest.mark.parametrize(
+    ("fails", "answer"), [(True, (-errno.ESRCH, None)), (False, (0, 32 * PAGE))], ids=["fixed", "older"]
+)
+def test_a_dead_address_space_is_refused_or_empty(*, fails: bool, answer: tuple[int, int | None]) -> None:
+    area = Area(32, quirks=Quirks(scan_of_dead_fails=fails))
+    area.store(3)
+    area.process.exit()
+    reply = area.raw(PRESENT)
+    assert (reply.result, reply.walk_end and reply.walk_end - area.start) == answer
+
+
+def test_a_dead_address_space_is_refused_before_the_arguments_are_looked_at(sparse: Area) -> None:
+    sparse.process.exit()
+    assert sparse.raw(PRESENT, flags=8).result == -errno.ESRCH
