@@ -22,6 +22,7 @@ _NOT_IN_GUESTS = ("selenium",)  # a guest has no browser
 _IMPORTED = "hypothesis.stateful, numpy.testing, pyarrow.ipc, pytest, pytest_timeout, rich.console, click"
 EXIT_TIMED_OUT = 124  # as timeout(1)
 EXIT_NO_RESULT = 125
+EXIT_NO_PACKAGES = 77  # as automake's tests say: what is needed is not to be had here
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
@@ -93,7 +94,7 @@ def main() -> int:
         statuses = [_run_on(kernel, cache, options) for kernel in chosen]
     except PackagesUnavailable as problem:
         _say(str(problem))
-        return EXIT_NO_RESULT
+        return EXIT_NO_PACKAGES
     return next((status for status in statuses if status), 0)
 
 
