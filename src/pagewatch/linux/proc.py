@@ -9,17 +9,30 @@ from pagewatch.vocab.errors import NotPermitted, TargetGone
 
 ADDRESS_SPACE_GONE = "exited, or replaced its memory by exec"
 """Reason of a TargetGone; /proc files and userfaultfds stay with the memory they were opened on."""
-PTRACE_HINT = (
-    "run as root or as the process's user; a container needs the capability SYS_PTRACE, "
-    "and kernel.yama.ptrace_scope must allow it"
-)
-"""What a user can do who is refused ptrace access."""
 _DUMPABLE_HINT = (
-    "run as root, or call prctl(PR_SET_DUMPABLE, 1) first; a program that changed its user or gained rights "
-    "when it started is not dumpable"
+    "call prctl(PR_SET_DUMPABLE, 1) first; a program that changed its user or gained rights when it started is "
+    "not dumpable"
 )
 
 _MEMINFO = "/proc/meminfo"
+
+
+def hint_for_user(text: str, *, root: str = "") -> str:
+    """Advice for whoever this is: nobody who is root already is told to become it.
+
+    :param root: what to say to root instead.
+    """
+    return text if os.geteuid() else root
+
+
+def ptrace_hint() -> str:
+    """What a user can do who is refused ptrace access."""
+    return hint_for_user(
+        "run as root or as the process's user; a container needs the capability SYS_PTRACE, "
+        "and kernel.yama.ptrace_scope must allow it",
+        root="root in a container needs the capability SYS_PTRACE, in the user namespace of the process, "
+        "and kernel.yama.ptrace_scope must not be 3",
+    )
 
 
 def open_proc(pid: int, name: str) -> int:
@@ -37,8 +50,8 @@ def open_proc(pid: int, name: str) -> int:
     except PermissionError:
         if pid == os.getpid():
             reason = f"this process is not dumpable, so that its own /proc/self/{name} is closed to it"
-            raise NotPermitted(reason, _DUMPABLE_HINT) from None
-        raise NotPermitted(f"/proc/{pid}/{name} may not be read", PTRACE_HINT) from None
+            raise NotPermitted(reason, hint_for_user("run as root, or ") + _DUMPABLE_HINT) from None
+        raise NotPermitted(f"/proc/{pid}/{name} may not be read", ptrace_hint()) from None
 
 
 def _task_with_memory(pid: int) -> Path:

@@ -27,7 +27,7 @@ from pagewatch.linux.abi.userfaultfd import (
     uffdio_register,
     uffdio_writeprotect,
 )
-from pagewatch.linux.proc import ADDRESS_SPACE_GONE, under_seccomp_filter
+from pagewatch.linux.proc import ADDRESS_SPACE_GONE, hint_for_user, under_seccomp_filter
 from pagewatch.linux.syscalls import ioctl, syscall
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.errors import (
@@ -226,7 +226,9 @@ def _refused(last: OSError) -> Exception:
     if last.errno == errno.EINVAL:
         # Before 5.11 there was no such thing as user mode only.
         return NotPermitted(
-            "this kernel gives userfaultfd to root only", "run as root, or set sysctl vm.unprivileged_userfaultfd=1"
+            "this kernel gives userfaultfd to root only",
+            hint_for_user("run as root, or ", root="give the container the capability SYS_PTRACE, or ")
+            + "set sysctl vm.unprivileged_userfaultfd=1",
         )
     if last.errno == errno.ENOSYS:
         return FeatureMissing("userfaultfd", "this kernel was built without it", "a kernel with CONFIG_USERFAULTFD=y")

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagewatch.linux.proc import available_bytes, open_proc, parse_fields, read_fields, read_whole
+from pagewatch.linux.proc import (
+    available_bytes,
+    hint_for_user,
+    open_proc,
+    parse_fields,
+    ptrace_hint,
+    read_fields,
+    read_whole,
+)
 from pagewatch.vocab.errors import TargetGone
 
 
@@ -59,3 +67,13 @@ def test_a_pid_that_cannot_be_is_gone():
 def test_some_memory_is_available():
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < available_bytes() <= total
+
+
+def test_root_is_not_told_to_become_root(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "as root" not in ptrace_hint()
+    assert hint_for_user("be root") == ""
+    assert hint_for_user("be root", root="look elsewhere") == "look elsewhere"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert ptrace_hint().startswith("run as root or as the process's user")
+    assert hint_for_user("be root", root="look elsewhere") == "be root"

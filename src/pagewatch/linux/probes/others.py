@@ -12,6 +12,7 @@ from pagewatch.linux.pagemap_words import pagemap_words
 from pagewatch.linux.probes.rounds import finds_stores
 from pagewatch.linux.probes.support import Support
 from pagewatch.linux.probes.target import Target, command, ending, started
+from pagewatch.linux.proc import hint_for_user
 from pagewatch.linux.process import Process
 from pagewatch.linux.remote.launch import launch
 from pagewatch.vocab.addresses import PAGE_SIZE
@@ -92,7 +93,8 @@ def _not_following(round_number: int, page: int, before: list[int], after: list[
 
 def _cannot_clear(error: OSError) -> Support:
     if error.errno in (errno.EACCES, errno.EPERM):
-        return Support.no("/proc/PID/clear_refs may not be written, not even of a child", "run as root")
+        hint = hint_for_user("run as root", root="allow it in the container or the security policy")
+        return Support.no("/proc/PID/clear_refs may not be written, not even of a child", hint)
     if error.errno in (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP):
         return Support.no("this kernel has no way to clear it", _SOFT_DIRTY_HINT)
     raise error

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from pagewatch.linux.abi.ptrace import SUD_ON, PtraceOption, PtraceRequest, ptrace_sud_config
-from pagewatch.linux.proc import PTRACE_HINT
+from pagewatch.linux.proc import hint_for_user, ptrace_hint
 from pagewatch.linux.remote.identity import has_exited
 from pagewatch.linux.remote.inject import architecture
 from pagewatch.linux.remote.procstat import ProcStat, live_threads, read_stat, read_status
@@ -96,7 +96,9 @@ class Patient:
         return (
             "it runs under a seccomp filter",
             "suspending the filter needs the capability SYS_ADMIN and a tracer without one: "
-            "run as root, outside of the container or sandbox",
+            + hint_for_user(
+                "run as root, outside of the container or sandbox", root="run outside of the container or sandbox"
+            ),
         )
 
     def _obstacle(self) -> tuple[str, str] | None:
@@ -176,7 +178,7 @@ def _why_not(pid: int, tid: int) -> Exception:
         by = read_stat(tracer)
         name = f" ({by.command})" if by is not None else ""
         return CannotAttach(pid, f"it is traced by process {tracer}{name}", "end the debugger or tracer first")
-    return NotPermitted(f"process {pid} may not be traced", PTRACE_HINT)
+    return NotPermitted(f"process {pid} may not be traced", ptrace_hint())
 
 
 def _nobody_stopped(pid: int, threads: list[tuple[int, ProcStat]], timeout_ns: int) -> Exception:

@@ -6,6 +6,7 @@ import select
 from types import TracebackType
 from typing import Self
 
+from pagewatch.linux.proc import hint_for_user
 from pagewatch.linux.remote.procstat import ProcStat, child_ids, live_threads, read_stat, read_status
 from pagewatch.vocab.errors import CannotAttach, InvalidArgument, NotPermitted, TargetGone
 
@@ -74,7 +75,8 @@ class Identity:
         stat = read_stat(self.pid)
         if stat is None:
             self.check()
-            raise NotPermitted(f"/proc does not show process {self.pid}", "it is mounted with hidepid: run as root")
+            hidden = "it is mounted with hidepid" + hint_for_user(": run as root", root=" or belongs to a container")
+            raise NotPermitted(f"/proc does not show process {self.pid}", hidden)
         if stat.is_kernel_thread:
             raise CannotAttach(self.pid, f"it is a kernel thread ({stat.command})", "it has no memory of its own")
         if stat.has_exited and not live_threads(self.pid):
