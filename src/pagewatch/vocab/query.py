@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Self
 
 import numpy as np
@@ -112,6 +113,12 @@ def _having(bit: Category) -> npt.NDArray[np.bool_]:
     return (_VALUES & np.uint64(bit)).astype(np.bool_)
 
 
+def near(name: str) -> str:
+    """What to write instead of a name that no category has: the likely one, and all there are."""
+    close = get_close_matches(name.lower(), _NAMES, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"known: {_known()}"
+
+
 def _known() -> str:
     return ", ".join(_NAMES)
 
@@ -134,7 +141,7 @@ def _truth_table(expression: str) -> tuple[npt.NDArray[np.bool_], Category]:
                 named |= _NAMES[name]
                 return _having(_NAMES[name])
             case ast.Name(id=name):
-                raise QueryError(f"unknown category {name!r} in {expression!r}; known: {_known()}")
+                raise QueryError(f"unknown category {name!r} in {expression!r}; {near(name)}")
             case ast.UnaryOp(op=ast.Invert(), operand=operand):
                 return ~value(operand)
             case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
