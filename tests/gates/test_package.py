@@ -32,6 +32,12 @@ def test_every_public_name_resolves_to_what_it_says(name):
     assert name in dir(pagewatch)
 
 
+def test_helpers_of_the_package_are_not_offered_as_names_of_it():
+    offered = {name for name in dir(pagewatch) if not name.startswith("__")}
+    assert offered == set(pagewatch.__all__)
+    assert "__version__" in dir(pagewatch)
+
+
 def test_type_checkers_see_the_same_names():
     tree = parsed(PACKAGE / "__init__.py")
     (guarded,) = [node for node in tree.body if isinstance(node, ast.If)]
