@@ -43,7 +43,8 @@ def test_wrong_use_exits_with_2_and_says_where_to_look() -> None:
     assert_short_error(pagewatch(), 2, "no command given", "pagewatch --help")
     assert_short_error(pagewatch("frobnicate"), 2, "frobnicate", "pagewatch --help")
     assert_short_error(pagewatch("scan"), 2, "pagewatch scan --help")
-    assert_short_error(pagewatch("scan", "--no-such-option"), 2, "--no-such-option")
+    assert_short_error(pagewatch("scan", "--no-such-option"), 2, "--no-such-option", "pagewatch scan --help")
+    assert_short_error(pagewatch("report", "run", "--html"), 2, "--html", "requires", "pagewatch report --help")
 
 
 @pytest.mark.parametrize(

@@ -67,16 +67,18 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except (click.ClickException, click.Abort, KeyboardInterrupt, PagewatchError, OSError) as error:
         with suppress(OSError):
-            for line in _explain(error).splitlines():
+            for line in _explain(error, arguments).splitlines():
                 click.echo(f"pagewatch: {printable(line)}", err=True)
         return 2 if isinstance(error, click.UsageError | InvalidArgument) else 1
     return result if isinstance(result, int) else 0
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, arguments: Sequence[str]) -> str:
     match error:
         case click.UsageError():
-            where = error.ctx.command_path if error.ctx else "pagewatch"
+            # click's parser does not say whose option lacks its argument.
+            named = " ".join(["pagewatch", *(name for name in arguments[:1] if name in COMMANDS)])
+            where = error.ctx.command_path if error.ctx else named
             return f"{error.format_message()}\nsee: {where} --help"
         case click.ClickException():
             return error.format_message()
