@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pagewatch import track
+from pagewatch.vocab.buffers import buffer_span
 from support import restricted
 from support.commands import assert_short_error, pagewatch, start
 from support.needs import requires
@@ -107,10 +109,56 @@ def test_the_whole_process_is_the_default_and_rows_end_with_their_mapping(holder
     assert answer["pages"] == sum((row["end"] - row["start"]) // PAGE for row in answer["regions"])
 
 
+def test_memory_that_nobody_armed_is_not_sold_as_written(holder: tuple[int, int, int]) -> None:
+    pid, base, _ = holder
+    span = f"{base:x}-{base + 8 * PAGE:x}"
+    done = pagewatch("scan", "-p", pid, "--where", "written & present", "--range", span, "--json")
+    answer = json.loads(done.stdout)
+    assert answer["unarmed_pages"] == answer["pages"] == 3
+    (warning,) = answer["warnings"]
+    assert warning.startswith("3 of 3 matching pages not armed by any tracker")
+    assert f"pagewatch record -p {pid}" in warning
+    assert done.stderr == f"pagewatch: {warning}\n"
+    done = pagewatch("scan", "-p", pid, "--where", "written", "--range", span)
+    assert done.stderr.startswith("pagewatch: 8 of 8 matching pages not armed")
+
+
+def test_a_question_about_something_else_warns_of_nothing(holder: tuple[int, int, int]) -> None:
+    pid, base, _ = holder
+    span = f"{base:x}-{base + 8 * PAGE:x}"
+    for where in ("present", "present & !written", "wpallowed & written"):
+        done = pagewatch("scan", "-p", pid, "--where", where, "--range", span, "--json")
+        assert done.stderr == ""
+        assert json.loads(done.stdout)["warnings"] == []
+
+
+@requires("uffd_wp_async")
+def test_of_armed_memory_written_means_written() -> None:
+    with mmap.mmap(-1, 8 * PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory, track(memory):
+        start_address, _ = buffer_span(memory)
+        memory[3 * PAGE] = 1
+        span = f"{start_address:x}-{start_address + 8 * PAGE:x}"
+        done = pagewatch("scan", "-p", os.getpid(), "--where", "written", "--range", span, "--json")
+    answer = json.loads(done.stdout)
+    assert (answer["pages"], answer["unarmed_pages"], answer["warnings"]) == (1, 0, [])
+
+
+def test_a_range_where_nothing_is_mapped_is_named(holder: tuple[int, int, int]) -> None:
+    pid, _, mapped = holder
+    done = pagewatch(
+        "scan", "-p", pid, "--where", "present", "--range", "1000-2000", "--range", f"{mapped:x}-{mapped + PAGE:x}"
+    )
+    assert done.returncode == 0
+    assert done.stderr == "pagewatch: the process has nothing mapped in 1000-2000\n"
+    assert done.stdout.splitlines()[-1].startswith("1 page (")
+    assert done.stdout.splitlines()[-1].endswith(" matches")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--where", "writen"), "writen"),
+        (("--where", "writen"), "did you mean written?"),
+        (("--where", "file", "--returned", "file,presnt"), "did you mean present?"),
         (("--where", "written &"), "cannot read"),
         (("--where", "present & !present"), "matches no page"),
         (("--where", "(file | present) & (huge | swapped)"), "more than one group"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,10 +11,10 @@ from pagewatch.linux.process import Process
 from pagewatch.vocab.categories import ALL_CATEGORIES, Category
 from pagewatch.vocab.errors import InvalidArgument, QueryError
 from pagewatch.vocab.mapping import Mapping
-from pagewatch.vocab.query import Query
+from pagewatch.vocab.query import Query, near
 from pagewatch.vocab.regions import Region, Regions, join
 from pagewatch.vocab.scan import Scan
-from pagewatch.vocab.wording import printable, size
+from pagewatch.vocab.wording import plural, printable, size
 
 _Range = tuple[int, int]
 _TOP_OF_USER_SPACE = 1 << 63
@@ -42,19 +43,51 @@ def command(
 ) -> None:
     """Ask the kernel once which pages of a process are in what state.
 
-    Nothing in the process changes. WRITTEN says nothing about memory that no tracker has armed.
+    Nothing in the process changes. WRITTEN says nothing about memory that no tracker has armed: it always
+    counts as written.
     """
     query = Query.where(where, _categories(returned))
     wanted = [_parse_range(text) for text in ranges]
     with Process(pid) as process:
         mappings = [m for m in process.maps() if m.end <= _TOP_OF_USER_SPACE]
-        scan = _scan(process, query, wanted or _spans(mappings), max_pages or 0)
+        # What is armed is asked for in the same scan, so that both are true at one time.
+        asked = replace(query, returned=query.returned | Category.WPALLOWED)
+        seen = _scan(process, asked, wanted or _spans(mappings), max_pages or 0)
+    scan = replace(seen, regions=seen.regions.showing(query.returned))
+    unarmed = seen.regions - seen.regions.having(Category.WPALLOWED) if _tells_written(query) else Regions()
+    warnings = [*_unmapped(wanted, mappings), *_never_armed(pid, unarmed, seen.regions)]
     rows = list(_rows(scan.regions, mappings))
     if as_json:
-        click.echo(json.dumps(_as_json(pid, query, scan, rows)))
-        return
-    for line in _as_lines(scan, rows):
-        click.echo(line)
+        click.echo(
+            json.dumps(_as_json(pid, query, scan, rows) | {"unarmed_pages": unarmed.pages, "warnings": warnings})
+        )
+    else:
+        for line in _as_lines(scan, rows):
+            click.echo(line)
+    for warning in warnings:
+        click.echo(f"pagewatch: {warning}", err=True)
+
+
+def _tells_written(query: Query) -> bool:
+    """Whether the answer says of pages that they are written."""
+    asked = (query.mask | query.anyof) & ~query.inverted
+    return bool((asked | query.returned) & Category.WRITTEN)
+
+
+def _never_armed(pid: int, unarmed: Regions, found: Regions) -> Iterator[str]:
+    """What WRITTEN is worth there."""
+    if unarmed.pages:
+        yield (
+            f"{unarmed.pages:,} of {plural(found.pages, 'matching page')} not armed by any tracker; "
+            f"such memory always counts as written. To see writes: pagewatch record -p {pid}"
+        )
+
+
+def _unmapped(ranges: Sequence[_Range], mappings: Sequence[Mapping]) -> Iterator[str]:
+    """Ranges that nobody could find anything in."""
+    for start, end in ranges:
+        if not any(mapping.start < end and start < mapping.end for mapping in mappings):
+            yield f"the process has nothing mapped in {start:x}-{end:x}"
 
 
 def _scan(process: Process, query: Query, ranges: Sequence[_Range], max_pages: int) -> Scan:
@@ -100,7 +133,8 @@ def _as_lines(scan: Scan, rows: Sequence[tuple[Region, Mapping | None]]) -> Iter
         n_pages = (region.end - region.start) // page_size
         label = f"{mapping.permissions} {printable(mapping.label)}" if mapping else "(mapped just now)"
         yield f"{where:<{width}}  {n_pages:>9}  {_names(region.categories):<{names}}  {label}"
-    yield f"{scan.regions.pages} pages ({size(scan.regions.nbytes)}) match"
+    verb = "matches" if scan.regions.pages == 1 else "match"
+    yield f"{plural(scan.regions.pages, 'page')} ({size(scan.regions.nbytes)}) {verb}"
     if not scan.complete:
         yield f"stopped by --max-pages at {scan.walk_end:x}"
 
@@ -133,8 +167,7 @@ def _categories(names: str | None) -> Category | None:
     total = Category(0)
     for name in filter(None, (part.strip().upper() for part in names.split(","))):
         if name not in Category.__members__:
-            known = ", ".join(_name_list(ALL_CATEGORIES))
-            raise QueryError(f"unknown category {name.lower()!r} in --returned; known: {known}, or 'all'")
+            raise QueryError(f"unknown category {name.lower()!r} in --returned; {near(name)}")
         total |= Category[name]
     return total
 

@@ -163,11 +163,19 @@ class Regions:
 
     def plain(self) -> Self:
         """The same pages with all categories 0: what set algebra on addresses alone wants."""
-        if not self._array["categories"].any():
-            return self
+        return self.showing(Category(0)) if self._array["categories"].any() else self
+
+    def showing(self, categories: Category) -> Self:
+        """The same pages with only these of their categories."""
         array = self._array.copy()
-        array["categories"] = 0
+        array["categories"] &= np.uint64(categories)
         return self.from_kernel(merge_touching(array), page_size=self._page_size)
+
+    def having(self, categories: Category) -> Self:
+        """Only the pages with all of these categories."""
+        wanted = np.uint64(categories)
+        kept = self._array[(self._array["categories"] & wanted) == wanted]
+        return self.from_kernel(kept, page_size=self._page_size)
 
     def page_addresses(self) -> _U64:
         """The start of every page, ascending, as u64."""

@@ -34,6 +34,14 @@ def count(number: float) -> str:
     return f"{_three_digits(number / 1000)} T"
 
 
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """Such as ``1 page`` or ``1,234 pages``.
+
+    :param nouns: the plural where it is not the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def duration(n_ns: float) -> str:
     """Such as ``12.3 s`` or ``1 h 02 min``."""
     seconds = n_ns / 1e9

@@ -123,6 +123,15 @@ def test_plain_forgets_categories_and_merges(pages):
     assert rows(regions_of(pages).plain()) == runs_of(dict.fromkeys(pages, 0))
 
 
+@given(page_sets, st.integers(0, 0x1FF))
+def test_categories_can_be_left_out_or_asked_for(pages, bits):
+    wanted = Category(bits)
+    assert rows(regions_of(pages).showing(wanted)) == runs_of({at: held & bits for at, held in pages.items()})
+    assert rows(regions_of(pages).having(wanted)) == runs_of(
+        {at: held for at, held in pages.items() if held & bits == bits}
+    )
+
+
 @given(page_sets, st.sampled_from([0, 2, 6]), st.randoms(use_true_random=False))
 def test_from_pages_takes_any_order_and_duplicates(pages, categories, shuffler):
     addresses = [*pages, *list(pages)[:3]]

@@ -23,6 +23,17 @@ def test_counts(number: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 pages"), (1, "1 page"), (2, "2 pages"), (1_234_567, "1,234,567 pages")]
+)
+def test_one_is_no_plural(number: int, text: str) -> None:
+    assert wording.plural(number, "page") == text
+
+
+def test_some_plurals_are_not_the_noun_with_an_s() -> None:
+    assert wording.plural(2, "process", "processes") == "2 processes"
+
+
+@pytest.mark.parametrize(
     ("n_ns", "text"),
     [(0, "0.00 ms"), (1_500_000, "1.50 ms"), (12_340_000_000, "12.3 s"), (125_000_000_000, "2 min 05 s"),
      (3_599_900_000_000, "1 h 00 min"), (7_500_000_000_000, "2 h 05 min"), (10**18, "277,778 h")],
