@@ -65,7 +65,7 @@ USERLAND_SUITE = "trixie"
 
 # What every kernel must be right about: what it can do, or in plain words why not.
 _FEATURES = "tests/live/test_features.py -k 'no_probe_is_broken or root_has or soft_dirty or every_no or agree'"
-# The model's differences from the kernel are settled for the kernel of the machine; of these only a few quirks are known.
+# The model's differences are settled for the kernel of the machine; of these only a few quirks are known.
 _CONTRACT = "tests/conformance/test_epoch_contract.py tests/conformance/test_dead.py"
 # The contract of an epoch, on this process and on another, and the scan behind it.
 _TRACKING = f"{_CONTRACT} tests/live/test_pagemap.py -k 'not random and not resumed'"
