@@ -4,13 +4,12 @@ import contextlib
 import os
 import re
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from pagewatch.linux.abi.pagemap import PROCMAP_QUERY, PROCMAP_QUERY_COVERING_OR_NEXT_VMA, procmap_query
 from pagewatch.linux.proc import ADDRESS_SPACE_GONE, open_proc, read_whole
 from pagewatch.linux.syscalls import ioctl
 from pagewatch.vocab.addresses import PAGE_SIZE
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import TargetGone, TrackerClosed
 from pagewatch.vocab.mapping import Mapping
 
@@ -22,7 +21,7 @@ _SMAPS_PAGE = re.compile(rb"^KernelPageSize: +(\d+) kB$", re.MULTILINE)
 _SMAPS_FLAGS = re.compile(rb"^VmFlags:(.*)$", re.MULTILINE)
 
 
-class MapsReader:
+class MapsReader(Closing):
     """Reads one process's mappings again and again, cheaply; owns its descriptor.
 
     The descriptor belongs to the address space it was opened on: after an exec or exit reading it raises
@@ -70,14 +69,6 @@ class MapsReader:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _page_size(self, mapping: Mapping) -> int:
         """Asked for files only: hugetlb memory always has one, a hidden one if it is anonymous."""

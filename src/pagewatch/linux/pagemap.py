@@ -24,8 +24,6 @@ import mmap
 import os
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +39,7 @@ from pagewatch.linux.scan_walk import Walk
 from pagewatch.linux.syscalls import ioctl, is_unknown_call
 from pagewatch.vocab.addresses import PAGE_SIZE, is_page_aligned, page_ceil
 from pagewatch.vocab.categories import Category
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import FeatureMissing, InvalidArgument, RangeNotArmed, TargetGone, TrackerClosed
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.regions import REGION, Regions, merge_touching
@@ -58,7 +57,7 @@ _NO_OUTPUT = np.zeros(0, REGION)
 _UNARMED = Query(Category.WPALLOWED, Category.WPALLOWED)
 
 
-class PagemapScanner:
+class PagemapScanner(Closing):
     """PAGEMAP_SCAN on one process's pagemap; owns the descriptor. Not safe for several threads at once."""
 
     def __init__(self, pid: int | None = None) -> None:
@@ -133,14 +132,6 @@ class PagemapScanner:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _step(self, walk: Walk, query: Query, flags: int) -> None:
         """One ioctl, its output moved into ``walk``."""

@@ -3,7 +3,6 @@
 import os
 import threading
 from types import TracebackType
-from typing import Self
 
 from pagewatch.linux.adapters import OtherScanner
 from pagewatch.linux.maps import MapsReader, read_maps
@@ -11,13 +10,14 @@ from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.linux.proc import open_proc
 from pagewatch.linux.remote.attach import Attachment, attach
 from pagewatch.linux.userfaultfd import UserfaultFd, open_userfaultfd
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import InvalidArgument, NotPermitted, TrackerClosed
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.scan import Scan
 
 
-class Process:
+class Process(Closing):
     """One address space, of this process or of another; a context manager.
 
     Scanning and reading another process need ptrace access to it. Protecting also needs :meth:`attach`.
@@ -190,14 +190,6 @@ class Process:
         self.detach()
         self._scanner.close()
         self._maps.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Process {self.pid}{' attached' if self._uffd else ''}>"

@@ -8,8 +8,6 @@ resolves the kernel's own writes (read(2) into a buffer), even for a handle that
 import errno
 import os
 from enum import Enum
-from types import TracebackType
-from typing import Self
 
 from pagewatch.linux.abi.userfaultfd import (
     UFFD_API,
@@ -30,6 +28,7 @@ from pagewatch.linux.abi.userfaultfd import (
 from pagewatch.linux.proc import ADDRESS_SPACE_GONE, hint_for_user, under_seccomp_filter
 from pagewatch.linux.syscalls import ioctl, syscall
 from pagewatch.vocab.addresses import PAGE_SIZE
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import (
     FeatureMissing,
     NotPermitted,
@@ -52,7 +51,7 @@ _REFUSALS = {
 }
 
 
-class UserfaultFd:
+class UserfaultFd(Closing):
     """Owns one userfaultfd in asynchronous write-protect mode."""
 
     def __init__(self, fd: int, pid: int) -> None:
@@ -137,14 +136,6 @@ class UserfaultFd:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _descriptor(self) -> int:
         if self._fd < 0:

@@ -6,8 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pagewatch.trace.columns import TO_BATCH, MappingEvent, ProcessEvent, StoredEpoch
 from pagewatch.trace.directory import clear
@@ -24,6 +23,7 @@ from pagewatch.trace.format import (
 )
 from pagewatch.trace.journal import Commit, End, Extent, commit_line, end_line, header_line
 from pagewatch.trace.rows import EpochRow, Header, Note
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import TraceError, TrackerClosed
 from pagewatch.vocab.mapping import Mapping
 
@@ -38,7 +38,7 @@ _FLUSH_REGIONS = 400_000
 _MappingKey = tuple[int, int, str]
 
 
-class TraceWriter:
+class TraceWriter(Closing):
     """A recording being made. A context manager; leaving without :meth:`end` leaves a recording cut off.
 
     Times are nanoseconds since the recording began and never go back.
@@ -77,14 +77,6 @@ class TraceWriter:
         except BaseException:
             self._close_files()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def process_started(self, at_ns: int, pid: int, *, parent_pid: int, name: str) -> None:
         """A process came under tracking."""

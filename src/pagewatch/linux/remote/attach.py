@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from pagewatch.linux.remote.client import Surgeon
 from pagewatch.linux.remote.identity import Identity
 from pagewatch.linux.remote.protocol import Answer, Request
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import InvalidArgument
 
 
-class Attachment:
+class Attachment(Closing):
     """A userfaultfd of another process's address space; a context manager.
 
     The process itself runs on and knows nothing of it. The descriptor has not been through UFFDIO_API yet. Whatever
@@ -49,14 +48,6 @@ class Attachment:
         if descriptor >= 0:
             os.close(descriptor)
         self.identity.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Attachment to process {self.pid}>"

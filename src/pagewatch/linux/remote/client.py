@@ -6,10 +6,9 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pagewatch.linux.remote.protocol import RELEASE, Answer, Request, pack, receive, unpack_answer
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing
 
 _BOOT = (
@@ -21,7 +20,7 @@ _GRACE_S = 5.0
 _NOT_RUNNABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 
 
-class Surgeon:
+class Surgeon(Closing):
     """A surgeon process, waiting for its one request; a context manager.
 
     It is started before its target is stopped, so that its start-up costs the target nothing.
@@ -101,11 +100,3 @@ class Surgeon:
         # At its end of the socket it is exiting, so this ends.
         lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {self._process.wait(_GRACE_S)}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -3,15 +3,14 @@
 import errno
 import os
 import select
-from types import TracebackType
-from typing import Self
 
 from pagewatch.linux.proc import hint_for_user
 from pagewatch.linux.remote.procstat import ProcStat, child_ids, live_threads, read_stat, read_status
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import CannotAttach, InvalidArgument, NotPermitted, TargetGone
 
 
-class Identity:
+class Identity(Closing):
     """A process by its pid and start time, held by a pidfd; a context manager.
 
     While the pidfd says that the process lives, its pid belongs to nobody else.
@@ -82,14 +81,6 @@ class Identity:
         if stat.has_exited and not live_threads(self.pid):
             raise TargetGone(self.pid, "has exited; only its exit code is left for its parent (a zombie)")
         return stat
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Identity of process {self.pid}, started at tick {self.start_ticks}>"

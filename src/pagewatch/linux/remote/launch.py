@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from pagewatch.linux.remote.attach import Attachment
 from pagewatch.linux.remote.client import Surgeon
 from pagewatch.linux.remote.identity import Identity
 from pagewatch.linux.remote.protocol import Request
+from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import CannotLaunch, InvalidArgument, TargetGone
 
 _SHIM = str(Path(__file__).with_name("shim.py"))
@@ -24,7 +24,7 @@ Stream = int | IO[bytes] | None
 """As subprocess.Popen takes it; None inherits this process's own."""
 
 
-class Launched:
+class Launched(Closing):
     """A program, attached to and stopped at its first instruction; a context manager.
 
     It is this process's child, with the terminal, session and process group that a plain child has. Leaving the
@@ -61,14 +61,6 @@ class Launched:
         """Release the program, close the attachment; doing so twice is no error."""
         self.release()
         self.attachment.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Launched process {self.pid}>"
