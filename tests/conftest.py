@@ -1,6 +1,7 @@
 """Plugins and settings of this suite; helpers are in ``support``."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,11 @@ pytest_plugins = ["support.needs", "support.machine", "support.leftovers", "supp
 # CI runs the same examples every time; chance belongs to runs that somebody watches.
 hypothesis.settings.register_profile("pagewatch", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("pagewatch")
+
+# A shell's background job ignores Ctrl-C, and so do its children: the programs that tests interrupt would never end.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 _LIVE = Path(__file__).parent / "live"
 
