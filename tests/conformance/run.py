@@ -8,18 +8,21 @@ Goes on after a difference, shows each once in its shortest form, and exits with
 import argparse
 import sys
 import time
+from itertools import cycle
 from typing import ClassVar
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from support.hugepages import khugepaged_asleep
 from support.versus.comparison import Difference, difference_of, shrunk
 from support.versus.histories import Histories
 from support.versus.live import Live
+from support.versus.outcomes import LARGE
 from support.versus.quirks import probed
 
 _CHUNK = 250
-"""Hypothesis remembers what it has tried; now and then it may forget."""
+"""Hypothesis remembers what it has tried; now and then it may forget. Small and large arenas take turns."""
 _REPEATS = 3
 
 
@@ -44,9 +47,12 @@ def main() -> int:
     counts = Histories.counts
     tally = Tally()
     began = time.monotonic()
-    with Live() as live:
-        Collecting.live, (Collecting.arena, Collecting.quirks) = live, probed(live)
+    with khugepaged_asleep(), Live() as live:
+        small, quirks = probed(live)
+        Collecting.live, Collecting.quirks = live, quirks
+        arenas = cycle((small, LARGE._replace(categories=small.categories)))
         while (done := counts["sequences"]) < options.sequences and len(tally.shown) < options.stop_after:
+            Collecting.arena = next(arenas)
             _run_chunk(options.seed + done, min(_CHUNK, options.sequences - done), options.steps)
             tally.take(Collecting.differences)
             rate = counts["sequences"] / (time.monotonic() - began) * 60

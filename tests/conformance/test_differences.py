@@ -42,6 +42,12 @@ def tables(outcome):
     )
 
 
+def has_table(outcome, page):
+    """Whether a page that nobody watches has a page table."""
+    address = 0x10_4000_0000 + (page - 8) * 4096
+    return any(bits and start <= address < end for start, end, bits in outcome[1][0])
+
+
 def words(outcome):
     return outcome[1][1]
 
@@ -88,6 +94,14 @@ class TestFaults:
     def test_reading_a_hole_of_a_memfd_leaves_it_a_hole(self, both):
         *_, loaded = both(mapped("memfd-private"), ("pread", 0, "memfd", 7), ("load", 0, 4))
         assert not words(loaded)[7]
+
+
+class TestFiles:
+    @pytest.mark.parametrize("file", ["memfd", "disk"])
+    def test_a_file_cut_to_the_size_it_has_keeps_its_last_page_mapped(self, both, file):
+        cut = ("truncate", 0, file, 5 * 4096 + 8)
+        *_, again = both(mapped(file), cut, ("store", 0, 5, 1), cut)
+        assert words(again)[5]
 
 
 class TestAreas:
@@ -207,7 +221,14 @@ class TestUserfaultfd:
         watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 5, 6, WP))
         *_, refused = both(mapped("memfd"), *watch, ("continue", 0, 0, 6, 1, 0))
         assert result(refused) == ("errno", errno.EFAULT)
-        assert tables(refused) == (True, True)  # the second has the watched pages 8 to 10, and no table
+        assert has_table(refused, page=0)
+        assert not has_table(refused, page=15)
+
+    def test_anonymous_memory_has_no_page_cache_to_continue_from(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 5, 6, WP))
+        *_, refused = both(mapped("anon"), *watch, ("continue", 0, 0, 6, 1, 0))
+        assert result(refused) == ("errno", errno.EINVAL)
+        assert not has_table(refused, page=0)
 
     @pytest.mark.parametrize(
         ("fill", "number"),

@@ -6,15 +6,15 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from support.versus.histories import Histories
 
-pytestmark = pytest.mark.histories
-
 _SETTINGS = settings(
-    max_examples=400, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 
 
 @pytest.mark.slow
-def test_random_histories_look_the_same_on_the_kernel_and_on_the_model(kernel):
-    live, arena, quirks = kernel
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_random_histories_look_the_same_on_the_kernel_and_on_the_model(kernel, large, size):
+    live, small, quirks = kernel
+    arena = large if size == "large" else small
     machine = type("Bound", (Histories,), {"live": live, "arena": arena, "quirks": quirks})
     run_state_machine_as_test(machine, settings=_SETTINGS)

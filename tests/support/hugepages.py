@@ -40,3 +40,26 @@ def hugetlb_pages(n_pages: int, *, size: int | None = None) -> Iterator[int]:
             yield size
         finally:
             count.write_text(str(before))
+
+
+_KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs")
+_LONG_MS = (1 << 32) - 1
+
+
+@contextmanager
+def khugepaged_asleep() -> Iterator[None]:
+    """Keep the daemon that makes pages huge from doing so meanwhile, without a lock: it may take long.
+
+    Where that is not allowed it is left to luck; a round of the daemon takes far longer than what it could disturb.
+    """
+    try:
+        before = _KHUGEPAGED.read_text()
+        _KHUGEPAGED.write_text(str(_LONG_MS))
+    except OSError:
+        yield  # no huge pages, or no rights
+        return
+    try:
+        yield
+    finally:
+        if int(before) != _LONG_MS:  # else somebody came before us, and puts it back
+            _KHUGEPAGED.write_text(before)

@@ -61,6 +61,8 @@ def unmap_pages(file: FileMapping, first: int, last: int, how: Zap) -> None:
 
 def _drop_pages(file: FileMapping, first: int, last: int) -> None:
     machine = file.machine
+    if first >= last:
+        return
     _split_edges(file, first, last)
     dropped: dict[int, Folio] = {f.pfn: f for i, f in file.folios.items() if first <= i < last}
     for folio in dropped.values():

@@ -76,7 +76,7 @@ class Driver:
         masks = (0, 0, 0, arena.categories)
         _, _, rows = self.do_scan(arena.base, arena.end, 0, masks, (0, arena.n_pages + 1, 1))
         words = array.array("Q", os.pread(self.pagemap, arena.n_pages * 8, arena.base // PAGE * 8))
-        return rows, tuple(word >> 55 for word in words), self._areas()
+        return rows, tuple(words[page] >> 55 for page in arena.places), self._areas()
 
     def _areas(self) -> tuple[tuple[int, int, str], ...]:
         text = os.pread(self.maps, 1 << 20, 0)
@@ -87,6 +87,10 @@ class Driver:
             if self.arena.base <= int(start, 16) < self.arena.end:
                 found.append((int(start, 16), int(end, 16), permissions.decode()))
         return tuple(found)
+
+    def do_loads(self) -> tuple[Result, ...]:
+        """All places, one by one."""
+        return tuple(self._access("load", page) for page in self.arena.places)
 
     # Areas.
 
@@ -220,7 +224,7 @@ class Driver:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
-    def do_reset(self, *arena: int) -> None:
+    def do_reset(self, *arena: object) -> None:
         """Make everything as it was at first, with an arena of that geometry, and open its files."""
         for child in tuple(self.children):
             self.do_reap(child)
@@ -232,7 +236,7 @@ class Driver:
         for fd in self.files.values():
             os.close(fd)
         calls.munmap(self.arena.base, self.arena.n_pages * PAGE)
-        self.arena = Arena(*arena)
+        self.arena = Arena(*arena)  # type: ignore[arg-type]
         memfd = os.memfd_create("arena")
         with tempfile.TemporaryFile() as file:
             disk = os.dup(file.fileno())

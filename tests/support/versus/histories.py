@@ -16,14 +16,23 @@ from pagewatch.model.madvise import Advice
 from support.versus.comparison import Difference, first_difference
 from support.versus.live import Live
 from support.versus.modelled import Modelled
-from support.versus.outcomes import MAX_PROCESSES, PAGE, SMALL, Arena, Outcome, Step
+from support.versus.outcomes import MAX_PROCESSES, N_PLACES, PAGE, SMALL, Arena, Outcome, Step
 
 KINDS = st.sampled_from(["anon", "anon", "shared", "memfd", "memfd-private", "disk", "disk-private"])
 FILES = st.sampled_from(["memfd", "disk"])
 WHO = st.integers(0, MAX_PROCESSES - 1)
+PLACES = st.integers(0, N_PLACES - 1)
 LENGTHS = st.integers(1, 8)
+HUGE_PARTS = st.sampled_from([(0, 6), (6, 6), (0, 12), (0, 16)])
+"""The huge pages of the large arena, and all of it."""
+PARTS = st.one_of(st.tuples(PLACES, LENGTHS), HUGE_PARTS)
+"""First place and number of places."""
 SLOTS = st.integers(0, 1)
 PROTECTIONS = st.sampled_from([0, 1, 3, 3])
+Part = tuple[int, int]
+MAYMOVE, FIXED = 1, 2
+MAX_COPIED = 16
+"""Pages: filling them is slow in the model."""
 ASYNC, SIGBUS, WP, UNPOPULATED = 1 << 15, 1 << 7, 1 << 0, 1 << 13
 FEATURES = st.sampled_from([ASYNC, ASYNC, ASYNC | SIGBUS, SIGBUS | WP, SIGBUS | WP | UNPOPULATED])
 """Whoever is not asynchronous gets signals: nobody is there to answer messages."""
@@ -35,6 +44,7 @@ ADVICE = st.sampled_from(
         *(Advice.DONTNEED, Advice.FREE, Advice.REMOVE, Advice.DONTFORK, Advice.DOFORK, Advice.WIPEONFORK),
         *(Advice.KEEPONFORK, Advice.POPULATE_READ, Advice.POPULATE_WRITE, Advice.GUARD_INSTALL),
         *(Advice.GUARD_REMOVE, Advice.DONTNEED, Advice.GUARD_INSTALL),
+        *(Advice.HUGEPAGE, Advice.NOHUGEPAGE, Advice.COLLAPSE, Advice.COLLAPSE),
     ]
 ).map(int)
 
@@ -47,7 +57,6 @@ class Histories(RuleBasedStateMachine):
     arena: ClassVar[Arena] = SMALL
     counts: ClassVar[Counter[str]] = Counter()
     """Sequences, steps, and steps by name, of all histories since the start."""
-    pages = st.integers(0, SMALL.n_pages - 1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,10 +75,6 @@ class Histories(RuleBasedStateMachine):
         self.script.append((name, who, *arguments))
         self.expected.append(self.modelled.outcome(self.script[-1]))
 
-    def length(self, page: int, n_pages: int) -> int:
-        """As many pages as fit into the arena."""
-        return min(n_pages, self.arena.n_pages - page)
-
     def value(self) -> int:
         """A value not stored before."""
         self.serial += 16
@@ -78,8 +83,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Look at everything once more, then let the kernel do the same, and compare."""
         for who in range(len(self.parents)):
-            for page in range(self.arena.n_pages):
-                self.step("load", who, page)
+            self.step("loads", who)
         if not self.modelled.broken:
             self.check()
         outcomes = self.live.run(self.arena, self.script)
@@ -104,70 +108,86 @@ class Histories(RuleBasedStateMachine):
         """
         raise AssertionError(str(difference))
 
-    @initialize(kind=KINDS, prot=PROTECTIONS)
-    def begin(self, kind: str, prot: int) -> None:
+    @initialize(kind=KINDS, prot=PROTECTIONS, huge=st.booleans())
+    def begin(self, kind: str, prot: int, *, huge: bool) -> None:
         self.step("mmap", 0, 0, self.arena.n_pages, kind, prot, 0)
+        if huge and not kind.startswith("disk"):
+            self.step("madvise", 0, 0, self.arena.n_pages, int(Advice.HUGEPAGE))
 
-    @rule(who=WHO, page=pages, n=LENGTHS, kind=KINDS, prot=PROTECTIONS, shift=st.integers(0, 1))
-    def mmap(self, who: int, page: int, n: int, kind: str, prot: int, shift: int) -> None:
-        self.step("mmap", who, page, self.length(page, n), kind, prot, shift)
+    @rule(who=WHO, part=PARTS, kind=KINDS, prot=PROTECTIONS, shift=st.integers(0, 1))
+    def mmap(self, who: int, part: Part, kind: str, prot: int, shift: int) -> None:
+        self.step("mmap", who, *self.arena.part(*part), kind, prot, shift)
 
-    @rule(who=WHO, page=pages, n=LENGTHS)
-    def munmap(self, who: int, page: int, n: int) -> None:
-        self.step("munmap", who, page, self.length(page, n))
+    @rule(who=WHO, part=PARTS)
+    def munmap(self, who: int, part: Part) -> None:
+        self.step("munmap", who, *self.arena.part(*part))
 
-    @rule(who=WHO, page=pages, n=LENGTHS, prot=PROTECTIONS)
-    def mprotect(self, who: int, page: int, n: int, prot: int) -> None:
-        self.step("mprotect", who, page, self.length(page, n), prot)
+    @rule(who=WHO, part=PARTS, prot=PROTECTIONS)
+    def mprotect(self, who: int, part: Part, prot: int) -> None:
+        self.step("mprotect", who, *self.arena.part(*part), prot)
 
-    @rule(who=WHO, page=pages, n=LENGTHS, advice=ADVICE)
-    def madvise(self, who: int, page: int, n: int, advice: int) -> None:
-        who, n = who % len(self.parents), self.length(page, n)
+    @rule(who=WHO, part=PARTS, advice=ADVICE)
+    def madvise(self, who: int, part: Part, advice: int) -> None:
+        who, (page, n) = who % len(self.parents), self.arena.part(*part)
         if advice == Advice.GUARD_INSTALL and self.modelled.protects_file(who, page, n):
             return  # the kernel would never be done with it; see test_differences
+        if advice == Advice.HUGEPAGE and self.modelled.maps_disk(who, page, n):
+            return  # the kernel would read ahead, as far as it likes
         self.step("madvise", who, page, n, advice)
 
-    @rule(who=WHO, page=pages, n=LENGTHS, new=LENGTHS, flags=MREMAP_FLAGS, to=pages)
-    def mremap(self, who: int, page: int, n: int, new: int, flags: int, to: int) -> None:
-        n = self.length(page, n)
-        # The kernel chooses a place of its own where it may: then nothing could be compared.
-        new = self.length(to if flags & 2 else page, n if not flags & 2 and flags & 1 else new)
-        self.step("mremap", who, page, n, new, flags, to)
+    @rule(who=WHO, part=HUGE_PARTS, populate=st.sampled_from([Advice.POPULATE_READ, Advice.POPULATE_WRITE, None]))
+    def collapse(self, who: int, part: Part, populate: Advice | None) -> None:
+        """What there is, or all of it."""
+        for advice in (populate, Advice.COLLAPSE):
+            if advice is not None:
+                self.step("madvise", who, *self.arena.part(*part), int(advice))
 
-    @rule(who=WHO, page=pages)
-    def store(self, who: int, page: int) -> None:
-        self.step("store", who, page, self.value())
+    @rule(who=WHO, part=PARTS, new=LENGTHS, flags=MREMAP_FLAGS, to=PLACES, resize=st.booleans())
+    def mremap(self, *, who: int, part: Part, new: int, flags: int, to: int, resize: bool) -> None:
+        page, n = self.arena.part(*part)
+        target = self.arena.places[to]
+        if flags & FIXED:
+            n_new = self.arena.part(to, new)[1] if resize else min(n, self.arena.n_pages - target)
+        elif flags & MAYMOVE:
+            n_new = n  # the kernel chooses a place of its own where it may: then nothing could be compared
+        else:
+            n_new = self.arena.part(part[0], new)[1]
+        self.step("mremap", who, page, n, n_new, flags, target)
 
-    @rule(who=WHO, page=pages)
-    def load(self, who: int, page: int) -> None:
-        self.step("load", who, page)
+    @rule(who=WHO, place=PLACES)
+    def store(self, who: int, place: int) -> None:
+        self.step("store", who, self.arena.places[place], self.value())
 
-    @rule(who=WHO, page=pages, n=LENGTHS)
-    def stores(self, who: int, page: int, n: int) -> None:
-        for index in range(page, page + self.length(page, n)):
-            self.step("store", who, index, self.value())
+    @rule(who=WHO, place=PLACES)
+    def load(self, who: int, place: int) -> None:
+        self.step("load", who, self.arena.places[place])
 
-    @rule(who=WHO, file=FILES, page=pages)
-    def pwrite(self, who: int, file: str, page: int) -> None:
-        self.step("pwrite", who, file, page, self.value())
+    @rule(who=WHO, place=PLACES, n=LENGTHS)
+    def stores(self, who: int, place: int, n: int) -> None:
+        for page in self.arena.places[place : place + n]:
+            self.step("store", who, page, self.value())
 
-    @rule(who=WHO, file=FILES, page=pages)
-    def pread(self, who: int, file: str, page: int) -> None:
-        self.step("pread", who, file, page)
+    @rule(who=WHO, file=FILES, place=PLACES)
+    def pwrite(self, who: int, file: str, place: int) -> None:
+        self.step("pwrite", who, file, self.arena.places[place], self.value())
 
-    @rule(who=WHO, file=FILES, page=pages, odd=st.sampled_from([0, 0, 8, 24]))
-    def truncate(self, who: int, file: str, page: int, odd: int) -> None:
-        self.step("truncate", who, file, page * PAGE + odd)
+    @rule(who=WHO, file=FILES, place=PLACES)
+    def pread(self, who: int, file: str, place: int) -> None:
+        self.step("pread", who, file, self.arena.places[place])
 
-    @rule(who=WHO, file=FILES, page=pages, n=LENGTHS)
-    def punch(self, who: int, file: str, page: int, n: int) -> None:
-        self.step("punch", who, file, page, n)
+    @rule(who=WHO, file=FILES, place=PLACES, odd=st.sampled_from([0, 0, 8, 24]))
+    def truncate(self, who: int, file: str, place: int, odd: int) -> None:
+        self.step("truncate", who, file, self.arena.places[place] * PAGE + odd)
 
-    @rule(who=WHO, slot=SLOTS, features=FEATURES, page=pages, n=LENGTHS, mode=st.sampled_from([2, 2, 2, 3, 1]))
-    def watch(self, who: int, slot: int, features: int, page: int, n: int, mode: int) -> None:
+    @rule(who=WHO, file=FILES, part=PARTS)
+    def punch(self, who: int, file: str, part: Part) -> None:
+        self.step("punch", who, file, *self.arena.part(*part))
+
+    @rule(who=WHO, slot=SLOTS, features=FEATURES, part=PARTS, mode=st.sampled_from([2, 2, 2, 3, 1]))
+    def watch(self, who: int, slot: int, features: int, part: Part, mode: int) -> None:
         """A fresh userfaultfd on a range."""
         self.step("uffd", who, slot, features)
-        self.step("register", who, slot, page, self.length(page, n), mode if features & SIGBUS else 2)
+        self.step("register", who, slot, *self.arena.part(*part), mode if features & SIGBUS else 2)
 
     def opened(self, who: int, slot: int) -> tuple[int, int] | None:
         """The descriptor meant by two numbers, if there is any."""
@@ -175,18 +195,18 @@ class Histories(RuleBasedStateMachine):
         return living[(who * 2 + slot) % len(living)] if living else None
 
     @precondition(lambda self: self.opened(0, 0))
-    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([2, 2, 3, 1, 0]))
-    def register(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
+    @rule(who=WHO, slot=SLOTS, part=PARTS, mode=st.sampled_from([2, 2, 3, 1, 0]))
+    def register(self, who: int, slot: int, part: Part, mode: int) -> None:
         who, slot = self.opened(who, slot)
         if not self.modelled.uffds[who, slot].features & SIGBUS:
             mode &= 2  # whoever misses a page would wait for ever
-        self.step("register", who, slot, page, self.length(page, n), mode)
+        self.step("register", who, slot, *self.arena.part(*part), mode)
 
     @precondition(lambda self: self.opened(0, 0))
-    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS)
-    def unregister(self, who: int, slot: int, page: int, n: int) -> None:
+    @rule(who=WHO, slot=SLOTS, part=PARTS)
+    def unregister(self, who: int, slot: int, part: Part) -> None:
         who, slot = self.opened(who, slot)
-        self.step("unregister", who, slot, page, self.length(page, n))
+        self.step("unregister", who, slot, *self.arena.part(*part))
 
     @precondition(lambda self: self.opened(0, 0))
     @rule(who=WHO, slot=SLOTS)
@@ -194,46 +214,38 @@ class Histories(RuleBasedStateMachine):
         self.step("close", *self.opened(who, slot))
 
     @precondition(lambda self: self.opened(0, 0))
-    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([1, 1, 1, 0, 2]))
-    def writeprotect(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
+    @rule(who=WHO, slot=SLOTS, part=PARTS, mode=st.sampled_from([1, 1, 1, 0, 2]))
+    def writeprotect(self, who: int, slot: int, part: Part, mode: int) -> None:
         who, slot = self.opened(who, slot)
-        self.step("writeprotect", who, slot, page, self.length(page, n), mode)
+        self.step("writeprotect", who, slot, *self.arena.part(*part), mode)
 
     @precondition(lambda self: self.opened(0, 0))
-    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, mode=st.sampled_from([0, 2]))
-    def copy(self, who: int, slot: int, page: int, n: int, mode: int) -> None:
+    @rule(who=WHO, slot=SLOTS, part=PARTS, mode=st.sampled_from([0, 2]))
+    def copy(self, who: int, slot: int, part: Part, mode: int) -> None:
         who, slot = self.opened(who, slot)
-        self.step("copy", who, slot, page, self.length(page, n), self.value(), mode)
+        page, n = self.arena.part(*part)
+        self.step("copy", who, slot, page, min(n, MAX_COPIED), self.value(), mode)
 
     @precondition(lambda self: self.opened(0, 0))
-    @rule(who=WHO, slot=SLOTS, page=pages, n=LENGTHS, name=st.sampled_from(["zeropage", "poison", "continue"]))
-    def fill(self, who: int, slot: int, page: int, n: int, name: str) -> None:
+    @rule(who=WHO, slot=SLOTS, part=PARTS, name=st.sampled_from(["zeropage", "poison", "continue"]))
+    def fill(self, who: int, slot: int, part: Part, name: str) -> None:
         who, slot = self.opened(who, slot)
-        self.step(name, who, slot, page, self.length(page, n), *([0] if name == "continue" else []))
+        self.step(name, who, slot, *self.arena.part(*part), *([0] if name == "continue" else []))
 
     @rule(
         who=WHO,
-        page=pages,
-        n=st.integers(0, 16),
+        part=st.one_of(PARTS, st.tuples(PLACES, st.integers(0, N_PLACES))),
         flags=st.sampled_from([0, 0, 1, 1, 2, 3, 4]),
         masks=st.tuples(MASKS, MASKS, MASKS, st.one_of(MASKS, st.just(0x1FF))),
-        max_pages=st.sampled_from([0, 0, 1, 2, 3, 5, 8]),
+        max_pages=st.sampled_from([0, 0, 1, 2, 3, 5, 8, 512, 600]),
         room=st.sampled_from([20, 20, 0, 1, 2, 3]),
         vector=st.sampled_from([1, 1, 1, 0]),
     )
     def scan(
-        self,
-        *,
-        who: int,
-        page: int,
-        n: int,
-        flags: int,
-        masks: tuple[int, ...],
-        max_pages: int,
-        room: int,
-        vector: int,
+        self, *, who: int, part: Part, flags: int, masks: tuple[int, ...], max_pages: int, room: int, vector: int
     ) -> None:
-        start, end = self.arena.at(page), self.arena.at(page + self.length(page, n))
+        page, n = self.arena.part(*part)
+        start, end = self.arena.at(page), self.arena.at(page + n)
         self.step("scan", who, start, end, flags, masks, (max_pages, room, vector))
 
     @rule(who=WHO, flags=st.sampled_from([0, 1]), masks=st.sampled_from([(0, 2, 0, 2), (0, 2, 0, 0x1FF)]))

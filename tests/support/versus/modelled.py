@@ -1,11 +1,12 @@
 """The model's side of a comparison: the driver's steps, carried out by :mod:`pagewatch.model`."""
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pagewatch.model import Kernel, Process, Quirks, Signal
-from pagewatch.model.file import FileMapping
+from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.invariants import check
 from pagewatch.model.scan.call import ScanArg
 from pagewatch.model.uffd.context import Mode
@@ -38,18 +39,22 @@ class Modelled:
     def outcome(self, step: Step) -> Outcome:
         """Carry out one step."""
         name, who, *arguments = step
-        result: Result
         try:
-            result = ("ok", getattr(self, f"do_{name}")(who, *arguments))
-        except OSError as error:
-            result = ("errno", error.errno)
-        except Signal as signal:
-            result = ("signal", int(signal.signo), signal.code, signal.address)
+            result = self._result(getattr(self, f"do_{name}"), who, *arguments)
         except Exception as bug:
             # No kernel answers so: it will be found as a difference.
             self.broken = True
             return ("model", _named(bug)), ((), (), ())
         return result, self.observe(int(str(who)))
+
+    @staticmethod
+    def _result(call: Callable[..., object], *arguments: object) -> Result:
+        try:
+            return "ok", call(*arguments)
+        except OSError as error:
+            return "errno", error.errno
+        except Signal as signal:
+            return "signal", int(signal.signo), signal.code, signal.address
 
     def valid(self, step: Step) -> bool:
         """Whether the processes and descriptors that a step names exist."""
@@ -65,7 +70,7 @@ class Modelled:
         arena, process = self.arena, self.processes[who]
         query = Query(returned=Category(arena.categories))
         reply = process.pagemap_scan(ScanArg(start=arena.base, end=arena.end, query=query, vec_len=arena.n_pages + 1))
-        words = process.pagemap(arena.base, arena.n_pages)
+        words = [process.pagemap(arena.at(page), 1)[0] for page in arena.places]
         areas = tuple((vma.start, vma.end, _permissions(vma.flags)) for vma in process.areas)
         return reply.regions, tuple(word >> 55 for word in words), areas
 
@@ -76,12 +81,22 @@ class Modelled:
         protected = {at(page + index) for index, word in enumerate(words) if word >> 57 & 1}
         return any(vma.start <= address < vma.end for vma in process.areas if vma.file for address in protected)
 
+    def maps_disk(self, who: int, page: int, n_pages: int) -> bool:
+        """Whether any of these pages is memory of a file on disk."""
+        start, end = self.arena.at(page), self.arena.at(page + n_pages)
+        areas = self.processes[who].mm.vmas.overlapping(start, end)
+        return any(vma.file is not None and vma.file.kind is FileKind.DISK for vma in areas)
+
     def check(self) -> None:
         """Every invariant of the model."""
         check(self.kernel.machine)
 
     def do_load(self, who: int, page: int) -> int:
         return int.from_bytes(self.processes[who].load(self.arena.at(page) + WORD_AT, 8), "little")
+
+    def do_loads(self, who: int) -> tuple[Result, ...]:
+        """All places, one by one."""
+        return tuple(self._result(self.do_load, who, page) for page in self.arena.places)
 
     def do_store(self, who: int, page: int, value: int) -> int:
         self.processes[who].store(self.arena.at(page) + WORD_AT, value.to_bytes(8, "little"))

@@ -89,10 +89,13 @@ def _present_word(machine: "Machine", spot: Spot, address: int, *, show_frames: 
         word |= pfn
     folio = machine.memory.folio(pfn)
     if machine.memory.is_zero(folio):
-        return word
+        # The huge zero page is taken for a file's, the small one for no page at all.
+        return word | PM_FILE if fmt.level else word
     if not folio.anon:
         word |= PM_FILE
-    return word | (PM_EXCLUSIVE if page_mapcount(machine, folio, pfn - folio.pfn) == 1 else 0)
+    # What is said of the first page of a huge leaf is said of all.
+    page = (fmt.pfn(spot.entry) if fmt.level else pfn) - folio.pfn
+    return word | (PM_EXCLUSIVE if page_mapcount(machine, folio, page) == 1 else 0)
 
 
 def _absent_word(spot: Spot, *, show_frames: bool) -> int:

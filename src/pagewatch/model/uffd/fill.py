@@ -78,7 +78,7 @@ def continue_(context: Context, start: int, n_bytes: int, *, protect: bool = Fal
 
     def fill(mm: "Mm", vma: "Vma", address: int) -> None:
         if vma.file is None:
-            raise os_error(errno.EINVAL, _CONTINUE)
+            raise AssertionError("checked before")
         if vma.hugetlb:
             continue_huge_page(mm, vma, address, protect=protect)
             return
@@ -144,9 +144,16 @@ def _checked_area(context: Context, start: int, end: int, what: str, *, protect:
         raise os_error(errno.ENOENT, what)
     if context.mmap_changing:
         raise os_error(errno.EAGAIN, what)
-    if (protect and not vma.flags & VM_UFFD_WP) or (vma.file is not None and vma.file.kind is FileKind.DISK):
+    if (protect and not vma.flags & VM_UFFD_WP) or not _can_fill(vma, what):
         raise os_error(errno.EINVAL, what)
     return vma
+
+
+def _can_fill(vma: "Vma", what: str) -> bool:
+    """Whether such memory can be filled at all: no files on disk, and CONTINUE needs a page cache."""
+    if vma.file is None:
+        return what != _CONTINUE
+    return vma.file.kind is not FileKind.DISK
 
 
 def _check_page(mm: "Mm", vma: "Vma", address: int, what: str) -> None:
