@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from pagewatch.record import Progress
 from pagewatch.vocab.addresses import PAGE_SIZE
-from pagewatch.vocab.wording import size
+from pagewatch.vocab.wording import plural, size
 
 _REDRAW_NS = 200_000_000
 
@@ -39,14 +39,14 @@ def progress_line(*, shared: bool) -> Iterator[Callable[[Progress], None]]:
 def progress_text(progress: Progress) -> str:
     """The numbers of a recording in one line."""
     seconds = progress.elapsed_ns / 1e9
-    written = progress.n_pages * PAGE_SIZE
-    rate = size(written / seconds) if seconds else "-"
-    parts = [
-        f"{seconds:.1f} s",
-        f"{progress.n_epochs} epochs",
-        f"{size(written)} written ({rate}/s)",
-        f"recording {size(progress.n_bytes)}",
-    ]
-    if progress.n_processes > 1:
-        parts.insert(1, f"{progress.n_processes} processes")
-    return " · ".join(parts)
+    rate = size(progress.n_page_writes * PAGE_SIZE / seconds) if seconds else "-"
+    n = progress.n_processes
+    epochs = plural(progress.n_epochs, "epoch") + (f" of {n} processes" if n > 1 else "")
+    return " · ".join(
+        [
+            f"{seconds:.1f} s",
+            epochs,
+            f"{plural(progress.n_page_writes, 'page write')} ({rate}/s)",
+            f"recording {size(progress.n_bytes)}",
+        ]
+    )

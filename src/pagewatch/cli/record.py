@@ -24,7 +24,7 @@ from pagewatch.trace import Header, TraceWriter, check_output
 from pagewatch.trace.format import VERSION
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.errors import PagewatchError
-from pagewatch.vocab.wording import printable
+from pagewatch.vocab.wording import plural, printable
 
 
 @click.command("record", context_settings={"allow_interspersed_args": False})
@@ -198,7 +198,8 @@ def _conclude(path: Path, result: Progress) -> None:
     if result.n_notes:
         _say(f"notes in the report: {result.n_notes}")
     if result.n_late:
-        _say(f"{result.n_late} collects were left out because the ones before took too long; a lower --hz avoids that")
+        late = plural(result.n_late, "collect")
+        _say(f"{late} left out because those before took too long; a lower --hz avoids that")
     _say(f"next: pagewatch report {path}")
 
 
@@ -223,10 +224,11 @@ def _summary(path: Path, result: Progress, status: int | None) -> dict[str, Any]
         "ended": result.ended_reason,
         "exit_status": status,
         "seconds": result.elapsed_ns / 1e9,
+        "processes": result.n_processes,
         "epochs": result.n_epochs,
         "late": result.n_late,
         "notes": result.n_notes,
-        "page_writes": result.n_pages,
+        "page_writes": result.n_page_writes,
         "recording_bytes": result.n_bytes,
     }
 

@@ -12,6 +12,7 @@ from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.errors import InvalidArgument, PagewatchError, TargetGone
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.regions import Regions
+from pagewatch.vocab.wording import plural
 
 MAX_HZ = 1000.0
 _LOOK_FOR_CHILDREN_NS = 1_000_000_000
@@ -42,12 +43,12 @@ class Progress:
     elapsed_ns: int
     n_epochs: int
     """Of all processes."""
-    n_pages: int
-    """Written pages, summed over epochs."""
+    n_page_writes: int
+    """Pages reported as written, summed over epochs: a page that two epochs report counts twice."""
     n_bytes: int
     """Size of the recording."""
     n_processes: int
-    """Being tracked now."""
+    """Tracked so far."""
     n_late: int
     """Collects that were left out because the one before took too long."""
     n_notes: int
@@ -99,7 +100,8 @@ class Recorder:
         self._tracked: dict[int, _Tracked] = {}
         self._known_children: set[int] = set()
         self._looked_for_children_ns = 0
-        self._n_pages = 0
+        self._n_page_writes = 0
+        self._pids: set[int] = set()
         self._n_late = 0
         self._n_notes = 0
         self._stop_reason = ""
@@ -119,6 +121,7 @@ class Recorder:
             raise
         unseen = _unseen(mappings, unseen_because) if unseen_because else ()
         self._tracked[session.pid] = _Tracked(session, mappings, unseen)
+        self._pids.add(session.pid)
         self._writer.process_started(at_ns, session.pid, parent_pid=session.parent_pid, name=session.name)
         self._writer.mappings(session.pid, mappings, first_ns=at_ns, last_ns=at_ns)
 
@@ -146,7 +149,7 @@ class Recorder:
             for tracked in self._tracked.values():
                 tracked.session.close()
         if self._n_late:
-            self._note(f"{self._n_late} collects were left out: the one before took longer than its time")
+            self._note(f"{plural(self._n_late, 'collect')} left out: those before took longer than their time")
         final = replace(self._progress(), ended_reason=reason)
         self._writer.end(final.elapsed_ns, reason)
         return replace(final, n_bytes=self._writer.n_bytes)
@@ -215,7 +218,7 @@ class Recorder:
             blind_spots=epoch.blind_spots + tracked.unseen,
         )
         self._writer.epoch(row)
-        self._n_pages += epoch.regions.pages
+        self._n_page_writes += epoch.regions.pages
         tracked.n_epochs += 1
         tracked.unseen = ()
 
@@ -275,9 +278,9 @@ class Recorder:
         return Progress(
             elapsed_ns=self._now_ns(),
             n_epochs=self._writer.n_epochs,
-            n_pages=self._n_pages,
+            n_page_writes=self._n_page_writes,
             n_bytes=self._writer.n_bytes,
-            n_processes=len(self._tracked),
+            n_processes=len(self._pids),
             n_late=self._n_late,
             n_notes=self._n_notes,
         )

@@ -6,7 +6,7 @@ began; pages have ``recording.page_size`` bytes. ``schema`` changes only when a 
 ``docs/report.md`` lists every member.
 
 * ``recording``: command, method, hz, kernel, machine, page_size, created_unix_s, complete, ended_reason
-* ``totals``, ``processes``, ``mappings``, ``hottest``, ``rewrites``, ``blind_spots``: the fields of
+* ``totals``, ``processes``, ``mappings``, ``hottest``, ``rewrites``, ``blind_reasons``, ``blind_spots``: the fields of
   :mod:`pagewatch.report.values`; ``mapping`` is an index into ``mappings``
 * ``timeline``: arrays with a number per column, ``edges_ns`` with one more
 * ``heatmap``: ``rows`` (start, end, pages, mapping, blocks) and ``cells``: three arrays (row, column,
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pagewatch.report.values import BlindFigure, Figures, Heatmap, HotRange, MappingFigure, Timeline
+from pagewatch.report.values import BlindFigure, BlindSummary, Figures, Heatmap, HotRange, MappingFigure, Timeline
 
 SCHEMA = "pagewatch-report/1"
 
@@ -44,6 +44,7 @@ def as_object(figures: Figures) -> dict[str, Any]:
         "rewrites": [asdict(bin_) for bin_ in figures.rewrites],
         "timeline": _timeline(figures.timeline),
         "heatmap": _heatmap(figures.heatmap),
+        "blind_reasons": [_reason(summary) for summary in figures.blind_reasons],
         "blind_spots": [_blind(blind) for blind in figures.blind_spots],
         "notes": [{"at_ns": note.at_ns, "text": note.text} for note in figures.notes],
     }
@@ -61,7 +62,12 @@ def _hot(hot: HotRange) -> dict[str, Any]:
 
 
 def _blind(blind: BlindFigure) -> dict[str, Any]:
-    return asdict(blind) | {"reason": blind.reason.name.lower(), "meaning": blind.reason.value}
+    ranges = [[hex(start), hex(end)] for start, end in blind.ranges]
+    return asdict(blind) | {"reason": blind.reason.name.lower(), "meaning": blind.reason.value, "ranges": ranges}
+
+
+def _reason(summary: BlindSummary) -> dict[str, Any]:
+    return asdict(summary) | {"reason": summary.reason.name.lower(), "meaning": summary.reason.value}
 
 
 def _timeline(timeline: Timeline) -> dict[str, list[int]]:

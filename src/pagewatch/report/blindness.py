@@ -1,18 +1,19 @@
 """What the numbers of a recording cannot contain."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pagewatch.report.intervals import Intervals, Union
-from pagewatch.report.values import BlindFigure
+from pagewatch.report.values import BlindFigure, BlindSummary
 from pagewatch.trace.rows import EpochRow
 
 if TYPE_CHECKING:
     from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 
-_N_DETAILS = 5
+_N_DETAILS = 100
 
 
 class _Concern:
@@ -52,15 +53,40 @@ class Blindness:
 
     def figures(self) -> tuple[BlindFigure, ...]:
         """The sums, largest first within a process."""
-        figures = [
-            BlindFigure(
-                pid=pid,
-                reason=reason,
-                pages=concern.pages.merged().pages,
-                epochs=concern.epochs,
-                of_epochs=self._epochs[pid],
-                details=tuple(concern.details),
-            )
-            for (pid, reason), concern in self._concerns.items()
-        ]
+        figures = [self._figure(pid, reason, concern) for (pid, reason), concern in self._concerns.items()]
         return tuple(sorted(figures, key=lambda figure: (figure.pid, -figure.pages, figure.reason.name)))
+
+    def _figure(self, pid: int, reason: "BlindReason", concern: _Concern) -> BlindFigure:
+        pages, size = concern.pages.merged(), self._page_size
+        return BlindFigure(
+            pid=pid,
+            reason=reason,
+            pages=pages.pages,
+            epochs=concern.epochs,
+            of_epochs=self._epochs[pid],
+            ranges=tuple((a * size, b * size) for a, b in zip(pages.starts.tolist(), pages.ends.tolist(), strict=True)),
+            details=tuple(concern.details),
+        )
+
+
+def by_reason(figures: Sequence[BlindFigure]) -> tuple[BlindSummary, ...]:
+    """The sums of all processes, largest first: what a reader can take in."""
+    groups: dict[BlindReason, list[BlindFigure]] = {}
+    for figure in figures:
+        groups.setdefault(figure.reason, []).append(figure)
+    summaries = [_summary(reason, group) for reason, group in groups.items()]
+    return tuple(sorted(summaries, key=lambda summary: (-summary.pages, summary.reason.name)))
+
+
+def _summary(reason: "BlindReason", group: Sequence[BlindFigure]) -> BlindSummary:
+    telling = max(group, key=lambda figure: (bool(figure.details), figure.pages))
+    return BlindSummary(
+        reason=reason,
+        pages=sum(figure.pages for figure in group),
+        n_ranges=sum(len(figure.ranges) for figure in group),
+        pids=tuple(sorted({figure.pid for figure in group})),
+        epochs=sum(figure.epochs for figure in group),
+        of_epochs=sum(figure.of_epochs for figure in group),
+        example=telling.details[0] if telling.details else "",
+        example_pid=telling.pid,
+    )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pagewatch.report.blindness import by_reason
 from pagewatch.report.counting import Count, Survey
 from pagewatch.report.recording import Recording
 from pagewatch.report.values import Figures, Heatmap, HotRange, MappingFigure, ProcessFigure, Totals
@@ -33,6 +34,7 @@ def compute(recording: Recording, *, rows: int, columns: int, pid: int | None = 
     count = Count(survey, rows=rows, columns=columns)
     order = _order(survey, count)
     names = {row.pid: row.name for row in survey.processes}
+    blind_spots = survey.blindness.figures()
     return Figures(
         header=recording.header,
         complete=recording.complete,
@@ -45,7 +47,8 @@ def compute(recording: Recording, *, rows: int, columns: int, pid: int | None = 
         rewrites=count.rewrites.distribution(),
         timeline=count.timeline(),
         heatmap=_heatmap(survey, count, order),
-        blind_spots=survey.blindness.figures(),
+        blind_spots=blind_spots,
+        blind_reasons=by_reason(blind_spots),
     )
 
 

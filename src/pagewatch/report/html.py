@@ -70,16 +70,7 @@ def _content(figures: Figures) -> dict[str, Any]:
 
 
 def _facts(figures: Figures) -> list[str]:
-    header = figures.header
-    n = len(figures.processes)
-    return [
-        wording.duration(figures.totals.duration_ns),
-        f"{wording.count(figures.totals.epochs)} epochs at {header.hz:g} Hz",
-        f"{n} process" if n == 1 else f"{n} processes",
-        wording.printable(header.method),
-        f"Linux {wording.printable(header.kernel)}, {wording.printable(header.machine)}",
-        wording.moment(header.created_unix_s),
-    ]
+    return [*captions.facts(figures), wording.moment(figures.header.created_unix_s)]
 
 
 def _cards(figures: Figures) -> list[dict[str, str]]:
@@ -88,9 +79,9 @@ def _cards(figures: Figures) -> list[dict[str, str]]:
     peak = float(figures.timeline.page_writes_per_s.max(initial=0.0))
     return [
         {
-            "name": "Memory written",
+            "name": "Unique pages",
             "number": wording.size(totals.unique_pages * page),
-            "more": f"{wording.count(totals.unique_pages)} different pages",
+            "more": f"{wording.count(totals.unique_pages)} pages written at least once",
         },
         {
             "name": "Page writes",
@@ -161,14 +152,5 @@ def _rewrites(figures: Figures) -> list[dict[str, Any]]:
 
 
 def _blind_spots(figures: Figures) -> list[dict[str, str]]:
-    names = {process.pid: wording.printable(process.name) for process in figures.processes}
-    return [
-        {
-            "size": wording.size(blind.pages * figures.header.page_size),
-            "epochs": f"{wording.count(blind.epochs)} of {wording.count(blind.of_epochs)} epochs",
-            "process": f"{names.get(blind.pid, '')} {blind.pid}".strip(),
-            "reason": blind.reason.value,
-            "details": "; ".join(wording.shorten(detail, 80) for detail in blind.details),
-        }
-        for blind in figures.blind_spots
-    ]
+    told = (captions.blind(figures, summary) for summary in figures.blind_reasons)
+    return [{"size": size, "extent": extent, "example": example} for size, extent, example in told]

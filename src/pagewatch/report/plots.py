@@ -91,7 +91,7 @@ def _heatmap(figures: Figures, seconds: npt.NDArray[np.float64], time: Any) -> A
 def _band_name(figures: Figures, index: int) -> str:
     mapping = figures.mappings[index]
     many = len(figures.processes) > 1
-    return wording.shorten(mapping.label, 18 if many else 24) + (f" {mapping.pid}" if many else "")
+    return captions.name(mapping, 19 if many else 25) + (f" · {mapping.pid}" if many else "")
 
 
 def _image(figures: Figures, seconds: npt.NDArray[np.float64]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _title(sheet: Any, figures: Figures) -> None:
     totals, page = figures.totals, figures.header.page_size
     facts = [
         wording.duration(totals.duration_ns),
-        f"{wording.size(totals.unique_pages * page)} written",
+        f"{wording.size(totals.unique_pages * page)} of unique pages",
         f"{wording.count(totals.page_writes)} page writes",
         f"{wording.size(totals.page_writes_per_s * page)}/s",
         f"each page {wording.factor(totals.rewrite_factor)}",
@@ -103,7 +103,7 @@ def _heatmap(axes: "Axes", figures: Figures) -> None:
 def _name(figures: Figures, index: int) -> str:
     mapping = figures.mappings[index]
     many = len(figures.processes) > 1
-    return wording.shorten(mapping.label, 20 if many else 26) + (f" {mapping.pid}" if many else "")
+    return captions.name(mapping, 20 if many else 26) + (f" · {mapping.pid}" if many else "")
 
 
 def _rate(axes: "Axes", figures: Figures) -> None:

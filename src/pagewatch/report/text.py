@@ -15,8 +15,11 @@ from pagewatch.vocab import wording
 _N_MAPPINGS = 12
 _N_HOTTEST = 5
 _N_NOTES = 8
-_LEAST_LABEL = 18
-_BAR_WIDTH = 12
+_INDENT = 2
+_LEAST_LABEL = 19
+"""Letters: ``[anon]`` and an address."""
+_WIDE, _NARROW = 110, 72
+_COMMAND_LINES = 3
 _BAR_PARTS = " ▏▎▍▌▋▊▉█"
 
 
@@ -37,7 +40,7 @@ def render(figures: Figures, console: Console) -> None:
 
 
 def _parts(figures: Figures, console: Console) -> Iterator[RenderableType]:
-    yield _heading(figures)
+    yield _heading(figures, console.width)
     yield _summary(figures, console.width)
     if figures.totals.page_writes:
         yield _section("Where and when")
@@ -49,7 +52,7 @@ def _parts(figures: Figures, console: Console) -> Iterator[RenderableType]:
         yield _mappings(figures, console.width)
     if figures.hottest:
         yield _section("Hottest pages")
-        yield _hottest(figures)
+        yield _hottest(figures, console.width)
     yield _section("What these numbers cannot contain")
     yield _blind_spots(figures)
     if figures.notes:
@@ -62,21 +65,15 @@ def _section(title: str) -> RenderableType:
 
 
 def _indented(*lines: RenderableType) -> RenderableType:
-    return Padding(Group(*lines), (0, 0, 0, 2), expand=False)
+    return Padding(Group(*lines), (0, 0, 0, _INDENT), expand=False)
 
 
-def _heading(figures: Figures) -> RenderableType:
-    header, totals = figures.header, figures.totals
-    facts = [
-        wording.duration(totals.duration_ns),
-        f"{wording.count(totals.epochs)} epochs at {header.hz:g} Hz",
-        _plural(len(figures.processes), "process", "processes"),
-        wording.printable(header.method),
-        f"Linux {wording.printable(header.kernel)} {wording.printable(header.machine)}",
-    ]
-    lines = [Text(captions.command(figures), "bold", overflow="ellipsis", no_wrap=True), Text(" · ".join(facts), "dim")]
+def _heading(figures: Figures, width: int) -> RenderableType:
+    command = wording.shorten(captions.command(figures), _COMMAND_LINES * width)
+    lines = [Text(command, "bold", overflow="fold")]
+    lines += [Text(line, "dim") for line in wording.flow(captions.facts(figures), " · ", width)]
     if not figures.complete:
-        warning = captions.missing(figures.ended_reason, totals.duration_ns)
+        warning = captions.missing(figures.ended_reason, figures.totals.duration_ns)
         lines.append(Text(f"{warning[0].upper()}{warning[1:]}", "bold yellow"))
     return Group(*lines)
 
@@ -87,10 +84,10 @@ def _summary(figures: Figures, width: int) -> RenderableType:
     peak = wording.size(totals.peak_round_pages * page)
     once_share = once / totals.unique_pages if totals.unique_pages else 0.0
     facts = [
-        ("pages written", wording.size(totals.unique_pages * page), f"{wording.count(totals.unique_pages)} pages"),
+        ("unique pages", wording.count(totals.unique_pages), f"{wording.size(totals.unique_pages * page)} of memory"),
         ("page writes", wording.count(totals.page_writes), f"{wording.size(totals.page_writes_per_s * page)}/s"),
         ("per collect", wording.size(totals.median_round_pages * page), f"median; peak {peak}"),
-        ("rewritten", wording.factor(totals.rewrite_factor), f"{wording.percent(once_share)} only once"),
+        ("rewritten", wording.factor(totals.rewrite_factor), f"{wording.percent(once_share)} of pages only once"),
     ]
     if totals.assumed_page_writes:
         share = wording.percent(totals.assumed_page_writes / totals.page_writes)
@@ -108,19 +105,19 @@ def _summary(figures: Figures, width: int) -> RenderableType:
 def _mappings(figures: Figures, width: int) -> RenderableType:
     columns = _columns(figures, width)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("mapping", no_wrap=True, overflow="ellipsis")
+    table.add_column("mapping", no_wrap=True, overflow="ellipsis", vertical="bottom")
     for name, least, justify, _ in columns:
-        table.add_column(name, min_width=least, justify=justify, no_wrap=True, overflow="ellipsis")
-    label_width = max(width - 2 - sum(least + 2 for _, least, _, _ in columns), _LEAST_LABEL)
+        table.add_column(name, min_width=least, justify=justify, no_wrap=True, overflow="ellipsis", vertical="bottom")
+    label_width = width - _INDENT - sum(least + 2 for _, least, _, _ in columns)
     shown = [mapping for mapping in figures.mappings if mapping.page_writes][:_N_MAPPINGS]
     for mapping in shown or figures.mappings[:_N_MAPPINGS]:
         cells = (cell(mapping) for _, _, _, cell in columns)
-        table.add_row(Text(wording.shorten(mapping.label, label_width)), *cells)
+        table.add_row(Text(captions.name(mapping, max(label_width, _LEAST_LABEL))), *cells)
     lines: list[RenderableType] = [table]
     if len(figures.mappings) > table.row_count:
         rest = sum(m.page_writes for m in figures.mappings) - sum(m.page_writes for m in shown)
-        more = _plural(len(figures.mappings) - table.row_count, "writable mapping", "writable mappings")
-        lines.append(Text(f"and {more} more, with {wording.count(rest)} page writes", "dim"))
+        more = wording.plural(len(figures.mappings) - table.row_count, "more writable mapping")
+        lines.append(Text(f"and {more}, with {wording.plural(rest, 'page write')}", "dim"))
     return _indented(*lines)
 
 
@@ -128,22 +125,32 @@ _Column = tuple[str, int, JustifyMethod, Callable[[MappingFigure], RenderableTyp
 
 
 def _columns(figures: Figures, width: int) -> list[_Column]:
-    """Name, width, justification and content of the columns that fit, after the mapping's name."""
+    """Name, width, justification and content of the columns that fit beside the mapping's name."""
     page = figures.header.page_size
+    bar_width = 12 if width >= _WIDE else 6
     columns: list[_Column] = [
         ("size", 8, "right", lambda m: wording.size(m.writable_pages * page)),
-        ("written", 8, "right", lambda m: wording.size(m.unique_pages * page)),
-        ("share", _BAR_WIDTH + 7, "left", lambda m: _bar(m.share_written)),
-        ("page writes", 11, "right", lambda m: wording.count(m.page_writes)),
-        ("per page", 8, "right", lambda m: wording.factor(m.rewrite_factor)),
-        ("per second", 10, "right", lambda m: wording.size(m.page_writes_per_s * page)),
-        ("first – last write", 18, "left", _span),
+        ("unique\npages", 8, "right", lambda m: wording.size(m.unique_pages * page)),
+        ("page\nwrites", 7, "right", lambda m: wording.count(m.page_writes)),
+        ("share", bar_width + 6, "left", lambda m: bar(m.share_written, bar_width)),
+        ("per\npage", 6, "right", lambda m: wording.factor(m.rewrite_factor)),
+        ("per\nsecond", 10, "right", lambda m: f"{wording.size(m.page_writes_per_s * page)}/s"),
+        ("first – last\nwrite", 18, "left", _span),
+        ("addresses", 25, "left", lambda m: Text(wording.addresses(m.start, m.end), "dim")),
     ]
     if len(figures.processes) > 1:
-        columns.insert(0, ("process", 16, "left", lambda m: Text(wording.shorten(captions.process(m), 16), "dim")))
-    while len(columns) > 2 and width - sum(least + 2 for _, least, _, _ in columns) < _LEAST_LABEL + 2:
+        columns.insert(0, _process_column(figures, width))
+    while len(columns) > 2 and width - _INDENT - sum(least + 2 for _, least, _, _ in columns) < _LEAST_LABEL:
         columns.pop()
     return columns
+
+
+def _process_column(figures: Figures, width: int) -> _Column:
+    """Whose a mapping is; by number alone where letters are few."""
+    if width >= _WIDE:
+        return ("process", 16, "left", lambda m: Text(wording.shorten(captions.process(m), 16), "dim"))
+    digits = max(len(str(process.pid)) for process in figures.processes)
+    return ("pid", max(digits, 3), "right", lambda m: Text(str(m.pid), "dim"))
 
 
 def _span(mapping: MappingFigure) -> str:
@@ -152,54 +159,55 @@ def _span(mapping: MappingFigure) -> str:
     return f"{wording.duration(mapping.first_write_ns)} – {wording.duration(mapping.last_write_ns)}"
 
 
-def _bar(share: float) -> Text:
+def bar(share: float, width: int) -> Text:
     """A bar of eighths of a letter, never empty for something and never full for less than all."""
-    eighths = round(share * _BAR_WIDTH * 8)
+    eighths = round(share * width * 8)
     if 0 < share < 1:
-        eighths = min(max(eighths, 1), _BAR_WIDTH * 8 - 1)
+        eighths = min(max(eighths, 1), width * 8 - 1)
     full, part = divmod(eighths, 8)
-    bar = ("█" * full + (_BAR_PARTS[part] if part else "")).ljust(_BAR_WIDTH)
-    return Text.assemble((bar, "magenta"), " ", wording.percent(share))
+    drawn = ("█" * full + (_BAR_PARTS[part] if part else "")).ljust(width)
+    return Text.assemble((drawn, "magenta"), " ", wording.percent(share))
 
 
-def _hottest(figures: Figures) -> RenderableType:
+def _hottest(figures: Figures, width: int) -> RenderableType:
     grid = Table.grid(padding=(0, 2, 0, 0))
+    many = len(figures.processes) > 1
     for hot in figures.hottest[:_N_HOTTEST]:
         mapping = figures.mappings[hot.mapping]
-        epochs = f"{wording.count(hot.epochs)} of {wording.count(hot.of_epochs)} epochs"
+        span = wording.addresses(hot.start, hot.end) if width >= _NARROW else f"{hot.start:x}"
+        epochs = f"{wording.count(hot.epochs)} of {wording.plural(hot.of_epochs, 'epoch')}"
+        size = wording.size(hot.end - hot.start)
+        owner = f"{mapping.pid} " if many else ""
+        taken = _INDENT + len(span) + len(size) + len(epochs) + len(owner) + 6
         grid.add_row(
-            wording.addresses(hot.start, hot.end),
-            Text(wording.size(hot.end - hot.start), justify="right"),
+            span,
+            Text(size, justify="right"),
             Text(epochs, "bold cyan", justify="right"),
-            Text(wording.shorten(mapping.label, 40)),
+            Text.assemble((owner, "dim"), wording.shorten(mapping.label, max(width - taken, 8))),
         )
     return _indented(grid)
 
 
 def _blind_spots(figures: Figures) -> RenderableType:
-    page = figures.header.page_size
-    lines = [Text("Writes between two collects count once, however many they were.")]
-    for blind in figures.blind_spots:
-        size = wording.size(blind.pages * page)
-        epochs = f"{wording.count(blind.epochs)} of {wording.count(blind.of_epochs)} epochs"
-        line = Text.assemble((f"{size} in {epochs}", "yellow"), f" of process {blind.pid}: {blind.reason.value}")
-        if blind.details:
-            line.append(f" ({'; '.join(wording.shorten(detail, 60) for detail in blind.details)})", "dim")
-        lines.append(line)
+    lines: list[RenderableType] = [Text("Writes between two collects count once, however many they were.")]
+    for summary in figures.blind_reasons:
+        size, extent, example = captions.blind(figures, summary)
+        lines.append(Text.assemble((size, "yellow"), f" {extent}"))
+        if example:
+            lines.append(Padding(Text(f"for example {example}", "dim", overflow="fold"), (0, 0, 0, 2), expand=False))
+    if len(figures.blind_spots) > len(figures.blind_reasons):
+        lines.append(Text("Process by process, with addresses: --json", "dim"))
     if not figures.blind_spots and figures.totals.epochs:
         lines.append(Text("The method in use reported no blind spots.", "dim"))
     return _indented(*lines)
 
 
 def _notes(figures: Figures) -> RenderableType:
-    lines = [
-        Text.assemble((f"{wording.duration(note.at_ns):>8}  ", "dim"), wording.printable(note.text))
-        for note in figures.notes[:_N_NOTES]
-    ]
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for note in figures.notes[:_N_NOTES]:
+        time = Text(wording.duration(note.at_ns), "dim", justify="right", no_wrap=True)
+        grid.add_row(time, Text(wording.printable(note.text), overflow="fold"))
+    lines: list[RenderableType] = [grid]
     if len(figures.notes) > _N_NOTES:
-        lines.append(Text(f"and {len(figures.notes) - _N_NOTES} more notes", "dim"))
+        lines.append(Text(f"and {wording.plural(len(figures.notes) - _N_NOTES, 'more note')}", "dim"))
     return _indented(*lines)
-
-
-def _plural(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"

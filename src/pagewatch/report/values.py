@@ -218,8 +218,29 @@ class BlindFigure:
     """Epochs concerned."""
     of_epochs: int
     """Epochs of the process."""
+    ranges: tuple[tuple[int, int], ...]
+    """The memory concerned, bytes, ascending; what touches or overlaps is one range."""
     details: tuple[str, ...]
-    """What was noted beyond the reason, at most five, such as names of mappings."""
+    """What was noted beyond the reason, at most a hundred, such as names of mappings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlindSummary:
+    """Memory of any process in which writes may have gone unseen, for one reason."""
+
+    reason: BlindReason
+    pages: int
+    """Pages concerned at some time, summed over processes."""
+    n_ranges: int
+    pids: tuple[int, ...]
+    """The processes concerned, ascending."""
+    epochs: int
+    """Epochs concerned, summed over those processes."""
+    of_epochs: int
+    """Epochs of those processes."""
+    example: str
+    """What was noted of the process with most of that memory; may be empty."""
+    example_pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,3 +263,6 @@ class Figures:
     timeline: Timeline
     heatmap: Heatmap
     blind_spots: tuple[BlindFigure, ...]
+    """By process and reason."""
+    blind_reasons: tuple[BlindSummary, ...]
+    """The same by reason alone, most memory first."""

@@ -1,5 +1,6 @@
 """Numbers, and text that someone else chose, as a reader wants them: the same in every output."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _ELLIPSIS = "…"
@@ -88,6 +89,21 @@ def shorten(text: str, width: int) -> str:
             return text
     head = (width - 1) * 2 // 3
     return text[:head] + _ELLIPSIS + text[len(text) - (width - 1 - head) :]
+
+
+def flow(items: Sequence[str], separator: str, width: int) -> list[str]:
+    """The items side by side, in lines of at most ``width`` letters that break between items only.
+
+    An item that is longer than that has a line of its own.
+    """
+    lines: list[str] = []
+    for item in items:
+        longer = f"{lines[-1]}{separator}{item}" if lines else item
+        if lines and len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(item)
+    return lines
 
 
 def addresses(start: int, end: int) -> str:

@@ -24,3 +24,29 @@ def test_what_is_missing_is_said_without_control_characters() -> None:
     sentence = captions.missing(HOSTILE_NAME, 12_300_000_000)
     assert sentence.startswith("the recording holds only the first 12.3 s (")
     assert sentence.isprintable()
+
+
+def test_epochs_are_not_sold_as_collects_where_there_are_several_processes() -> None:
+    one = PlainRecording(recordings.header(), [recordings.process()], all_epochs=[recordings.epoch(0, [1])])
+    assert captions.facts(compute(one, rows=1, columns=1))[1:3] == ["1 epoch at 10 Hz", "1 process"]
+    epochs = [recordings.epoch(index, [1], pid=pid) for index in range(5) for pid in (100, 101, 102)]
+    many = PlainRecording(recordings.header(), [recordings.process(pid) for pid in (100, 101, 102)], all_epochs=epochs)
+    assert captions.facts(compute(many, rows=1, columns=1))[1:3] == ["5 rounds at 10 Hz", "15 epochs of 3 processes"]
+
+
+@pytest.mark.parametrize(
+    ("label", "width", "name"),
+    [
+        ("", 30, "[anonymous] 7f8ab1fec000"),
+        ("", 20, "[anon] 7f8ab1fec000"),
+        ("", 16, "7f8ab1fec000"),
+        ("[heap]", 16, "[heap]"),
+        ("/usr/lib/libc.so.6", 12, "libc.so.6"),
+    ],
+)
+def test_a_mapping_without_a_name_is_called_by_where_it_begins(label: str, width: int, name: str) -> None:
+    recording = PlainRecording(
+        recordings.header(), [recordings.process()], [recordings.mapping(0x7F8AB1FEC, 0x7F8AB1FF0, label)]
+    )
+    (mapping,) = compute(recording, rows=1, columns=1).mappings
+    assert captions.name(mapping, width) == name

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from io import StringIO
 
@@ -6,8 +7,9 @@ from rich.console import Console
 
 from pagewatch.report import text
 from pagewatch.report.figures import compute
+from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from support import recordings
-from support.recordings import HOSTILE_NAME, Lively, PlainRecording
+from support.recordings import HOSTILE_NAME, PAGE, Lively, PlainRecording
 
 
 def printed(recording: PlainRecording, width: int, *, in_colour: bool = False) -> str:
@@ -47,7 +49,7 @@ def test_the_report_says_what_was_written_where() -> None:
 
 def test_what_cannot_be_known_is_said() -> None:
     report = " ".join(printed(Lively(n_epochs=20).recording(), 100).split())
-    assert "2.00 MiB in 20 of 20 epochs of process 4211: a file's bytes also change through write(2)" in report
+    assert "2.00 MiB in 1 range of process 4211, 20 of 20 epochs: a file's bytes also change through write(2)" in report
     assert "pinned for device or io_uring access" in report
     assert "page writes (0.1 %) not watched" in report
 
@@ -66,7 +68,61 @@ def test_a_recording_without_writes_is_reported() -> None:
 
 
 def test_a_bar_is_never_empty_for_something_nor_full_for_less_than_all() -> None:
-    assert text._bar(1e-9).plain.startswith("▏ ")
-    assert text._bar(0.9999).plain.startswith("███████████▉ ")
-    assert text._bar(1).plain == "████████████ 100 %"
-    assert text._bar(0).plain == "             0 %"
+    assert text.bar(1e-9, 12).plain.startswith("▏ ")
+    assert text.bar(0.9999, 12).plain.startswith("███████████▉ ")
+    assert text.bar(0.9999, 6).plain == "█████▉ 99 %"
+    assert text.bar(1, 12).plain == "████████████ 100 %"
+    assert text.bar(0, 12).plain == "             0 %"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_nothing_is_torn_off_in_a_narrow_terminal(width: int) -> None:
+    """Numbers, addresses and reasons are whole, however few columns there is room for."""
+    recording = Lively(n_epochs=40, name="/srv/ring").recording()
+    detail = "written after the last collect before it replaced its program by exec, as programs do"
+    spot = BlindSpot(0x7F2A40000000, 0x7F2A40001000, BlindReason.NOT_FOLLOWED, detail)
+    last = replace(recording.all_epochs[-1], blind_spots=(spot,))
+    report = printed(replace(recording, all_epochs=[*recording.all_epochs[:-1], last]), width)
+    # Only a library's long name may be shortened.
+    assert [word for word in report.split() if "…" in word and not word.startswith("_module")] == []
+    told = " ".join(report.split())
+    assert detail in told
+    assert BlindReason.NOT_FOLLOWED.value in told
+    table = report.split("Mappings ─")[1].split("Hottest")[0]
+    assert [word for word in ("size", "unique", "pages", "page", "writes") if word not in table] == []
+
+
+def test_mappings_without_a_name_are_told_apart() -> None:
+    mappings = [recordings.mapping(0x7F8AB1FEC, 0x7F8AB1FF0), recordings.mapping(0x7F8AC0000, 0x7F8AC0004)]
+    pages = [0x7F8AB1FEC, 0x7F8AC0001]
+    recording = PlainRecording(
+        recordings.header(), [recordings.process()], mappings, [recordings.epoch(i, pages) for i in range(9)]
+    )
+    for width in (60, 80):
+        where, table = printed(recording, width).split("Mappings ─")
+        for place in ("7f8ab1fec000", "7f8ac0000000"):
+            assert place in where
+            assert f"[anonymous] {place}" in table
+
+
+def test_many_processes_make_few_lines_of_blind_spots() -> None:
+    spots = (BlindSpot(PAGE, 9 * PAGE, BlindReason.NOT_FOLLOWED, "written between its fork and being attached"),)
+    recording = PlainRecording(
+        recordings.header(),
+        [recordings.process(pid, "worker") for pid in range(100, 160)],
+        all_epochs=[recordings.epoch(0, [], pid=pid, blind_spots=spots) for pid in range(100, 160)],
+    )
+    section = printed(recording, 80).split("What these numbers cannot contain")[1]
+    assert len(section.splitlines()) < 10
+    told = " ".join(section.split())
+    assert "1.88 MiB in 60 ranges of 60 processes, 60 of 60 epochs: belongs to a process" in told
+    assert "for example worker 100: written between its fork" in told
+    assert "--json" in told
+
+
+def test_one_epoch_is_no_plural() -> None:
+    one = PlainRecording(recordings.header(), [recordings.process()], all_epochs=[recordings.epoch(0, [1])])
+    report = printed(one, 80)
+    assert "1 epoch at 10 Hz · 1 process" in report
+    assert "1 of 1 epoch " in report
+    assert not re.search(r"\b1 (epochs|pages|ranges|processes|rounds)\b", report)

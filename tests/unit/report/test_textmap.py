@@ -40,7 +40,7 @@ def drawn(*, in_colour: bool, rows: int, columns: int, width: int) -> str:
 
 
 def test_shades_stand_where_and_when_pages_were_written() -> None:
-    lines = drawn(in_colour=False, rows=8, columns=8, width=40).splitlines()
+    lines = drawn(in_colour=False, rows=8, columns=8, width=36).splitlines()
     cells = [line.split("┤" if "┤" in line else "│", 1)[1] for line in lines[:8]]
     assert cells == [("  " * row + "██").ljust(16) for row in range(8)]
     assert lines[0].split()[0] == "/stairs"
@@ -49,11 +49,25 @@ def test_shades_stand_where_and_when_pages_were_written() -> None:
 
 def test_few_columns_are_stretched_to_the_width() -> None:
     lines = drawn(in_colour=False, rows=8, columns=8, width=60).splitlines()
-    assert lines[0].endswith("┤" + "████".ljust(32))
+    assert lines[0].endswith("┤" + "█████".ljust(40))
+
+
+def test_columns_fill_the_width_to_the_last_letter() -> None:
+    for n_columns, width in ((3, 10), (28, 54), (7, 7), (1, 40)):
+        letters = textmap._letters(n_columns, width)
+        assert len(letters) == n_columns
+        assert letters.sum() == width
+        assert letters.max() - letters.min() <= 1
+    assert textmap._letters(5, 3).tolist() == [1] * 5
+
+
+def test_the_legend_breaks_between_its_keys_only() -> None:
+    lines = drawn(in_colour=False, rows=8, columns=8, width=60).splitlines()
+    assert lines[-2:] == ["  pages written per collect:  · <0.1 %  ░ ≥0.1 %  ▒ ≥1 %", "▓ ≥10 %  █ ≥50 %"]
 
 
 def test_half_blocks_show_two_rows_a_line() -> None:
-    out = drawn(in_colour=True, rows=8, columns=8, width=40)
+    out = drawn(in_colour=True, rows=8, columns=8, width=36)
     red, green, blue = (int(scale.DARK[-1][i : i + 2], 16) for i in (1, 3, 5))
     code = f"\x1b[38;2;{red};{green};{blue}m"
     lines = out.splitlines()[:4]
@@ -73,5 +87,5 @@ def test_the_axis_names_times_and_the_peak_rate() -> None:
 def test_the_grid_fits_the_width() -> None:
     for width in (40, 80, 200):
         rows, columns = textmap.grid_size(width, in_colour=True)
-        assert columns <= max(width - 22, 16)
+        assert columns <= max(width - 19, 16)
         assert rows == 2 * textmap.grid_size(width, in_colour=False)[0]

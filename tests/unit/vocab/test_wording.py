@@ -84,3 +84,9 @@ def test_nothing_that_moves_a_cursor_is_left(text: str) -> None:
 
 def test_odd_bytes_of_a_name_are_escaped() -> None:
     assert wording.printable("a\udcff\n") == "a\\udcff\\n"
+
+
+def test_lines_break_between_items_only() -> None:
+    assert wording.flow(["one", "two", "three"], ", ", 8) == ["one, two", "three"]
+    assert wording.flow(["longer than that", "x"], " ", 5) == ["longer than that", "x"]
+    assert wording.flow([], " ", 5) == []
