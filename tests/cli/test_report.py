@@ -74,6 +74,19 @@ def test_a_recording_cut_off_is_reported_with_one_warning(tmp_path: Path, capsys
     assert "holds only the first" in err
 
 
+def test_a_recording_whose_notes_were_cut_off_is_reported_whole(
+    recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["report", str(recorded), "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    os.truncate(recorded / "notes.arrows", 1)
+    assert run(["report", str(recorded), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert {**json.loads(out), "notes": []} == {**whole, "notes": []}
+    assert err.startswith("pagewatch: notes.arrows ends at byte 1,")
+    assert len(err.splitlines()) == 1
+
+
 def test_an_empty_recording_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = recordings.write(PlainRecording(recordings.header()), tmp_path / "empty")
     assert run(["report", str(path)]) == 0

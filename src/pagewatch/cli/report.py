@@ -78,6 +78,8 @@ def command(
 
         console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
         render_text(figures(*grid_size(console)), console)
+    if trace.damage:
+        click.echo(f"pagewatch: {trace.damage}", err=True)
     if not trace.complete:
         click.echo(f"pagewatch: {captions.missing(trace.ended_reason, trace.ended_ns)}", err=True)
 

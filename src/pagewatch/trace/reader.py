@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -26,7 +26,10 @@ from pagewatch.vocab.errors import TraceError
 if TYPE_CHECKING:
     from pagewatch.vocab.blindspots import BlindSpot
 
-_CUT_OFF = "cut off: the recorder was killed or is still running, or the files are incomplete"
+_CUT_OFF = "cut off: the recorder was killed or is still running"
+
+_SPARE: frozenset[Stream] = frozenset({"notes"})
+"""Streams that no number depends on: where they are cut off, the others count all the same."""
 
 _LOGS: dict[Stream, Callable[[Any], Iterator[Any]]] = {
     "processes": processes_from_batch,
@@ -50,6 +53,8 @@ class Trace:
     processes: tuple[ProcessRow, ...]
     mappings: tuple[MappingRow, ...]
     notes: tuple[Note, ...]
+    damage: str
+    """What is lost from the midst of it, in a sentence; empty where nothing is."""
     epoch_count: int
     """How many rows :meth:`epochs` gives."""
     _n_commits: int = field(repr=False)
@@ -72,6 +77,7 @@ class Trace:
                 processes=tuple(process_rows(history.logs["processes"], history.ended_ns)),
                 mappings=tuple(mapping_rows(history.logs["mappings"])),
                 notes=tuple(history.logs["notes"]),
+                damage=history.damage,
                 epoch_count=history.n_epochs,
                 _n_commits=history.n_commits,
             )
@@ -120,6 +126,7 @@ class _History:
     ended_ns: int = 0
     n_commits: int = 0
     n_epochs: int = 0
+    damage: str = ""
     logs: dict[Stream, list[Any]] = field(default_factory=lambda: {name: [] for name in _LOGS})
 
 
@@ -131,26 +138,40 @@ def _read_history(path: Path) -> _History:
         assert isinstance(header, Header)  # noqa: S101 - what read_journal promises
         history = _History(header)
         files = {name: stack.enter_context(open_file(path, FILES[name])) for name in STREAMS}
-        sizes = {name: os.fstat(file.fileno()).st_size for name, file in files.items()}
         for entry in entries:
             match entry:
                 case End():
                     history.complete, history.ended_reason = True, entry.reason
                     history.ended_ns = entry.at_ns
-                case Commit() if _is_there(entry, sizes):
-                    _take(history, entry, path, files)
-                case _:
-                    break
+                case Commit():
+                    cut = _cut_off(entry, files)
+                    if cut.keys() - _SPARE:
+                        history.ended_reason = f"cut off: {'; '.join(cut.values())}"
+                        break
+                    if cut and not history.damage:
+                        history.damage = f"{'; '.join(cut.values())}: what it held after that is lost"
+                        history.logs["notes"].append(Note(history.ended_ns, history.damage))
+                    _take(history, entry, path, files, without=cut.keys())
     return history
 
 
-def _is_there(commit: Commit, sizes: dict[Stream, int]) -> bool:
-    """Whether the streams reach as far as the commit says; if not, their tails were cut off."""
-    return all(extent.offset + extent.n_bytes <= sizes[name] for name, extent in commit.extents.items())
-
-
-def _take(history: _History, commit: Commit, path: Path, files: dict[Stream, BinaryIO]) -> None:
+def _cut_off(commit: Commit, files: dict[Stream, BinaryIO]) -> dict[Stream, str]:
+    """The streams that do not reach as far as the commit says, and what to say of each."""
+    cut: dict[Stream, str] = {}
     for name, extent in commit.extents.items():
+        # Asked anew each time: a recording that is being made grows, its streams before its journal.
+        size, promised = os.fstat(files[name].fileno()).st_size, extent.offset + extent.n_bytes
+        if size < promised:
+            cut[name] = f"{FILES[name]} ends at byte {size:,}, where the journal promises {promised:,}"
+    return cut
+
+
+def _take(
+    history: _History, commit: Commit, path: Path, files: dict[Stream, BinaryIO], *, without: Collection[Stream]
+) -> None:
+    for name, extent in commit.extents.items():
+        if name in without:
+            continue
         if name == "epochs":
             history.n_epochs += extent.n_rows
             continue

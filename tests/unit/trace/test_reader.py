@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import support.recorded as rec
 from pagewatch.trace import EpochRow, Trace, TraceWriter, reader
+from pagewatch.trace.format import END_OF_STREAM
 from pagewatch.trace.rows import MappingRow, ProcessRow
 from pagewatch.vocab.errors import TraceError
 
@@ -129,7 +130,8 @@ def assert_is_prefix(trace: Trace, epochs: tuple[EpochRow, ...], whole: Trace) -
     """Everything in the trace is as in the whole one; only the end may be missing."""
     assert epochs == rec.SAMPLE.epochs[: len(epochs)]
     assert trace.header == whole.header
-    assert trace.notes == whole.notes[: len(trace.notes)]
+    notes = tuple(note for note in trace.notes if note.text != trace.damage)
+    assert notes == whole.notes[: len(notes)]
     assert trace.ended_ns <= whole.ended_ns
     for part, all_of_it in zip(trace.processes, whole.processes, strict=False):
         assert (part.pid, part.first_ns, part.name) == (all_of_it.pid, all_of_it.first_ns, all_of_it.name)
@@ -148,7 +150,7 @@ def test_cut_at_any_byte_a_prefix_or_a_clear_error_is_left(recording: Path, name
         os.truncate(recording / name, length)
         if (read := read_all(recording)) is not None:
             assert_is_prefix(*read, whole)
-            assert not read[0].complete
+            assert not read[0].complete or (name == "notes.arrows" and read[0].damage)
             counts.append(len(read[1]))
     # Cutting off more never brings anything back, and cutting off a little leaves something.
     assert counts == sorted(counts, reverse=True)
@@ -248,6 +250,32 @@ def test_a_claim_beyond_the_file_is_a_cut_off_recording_not_an_allocation(record
     trace = Trace.open(recording)
     assert not trace.complete
     assert trace.epoch_count == 0
+    assert "epochs.arrows ends at byte " in trace.ended_reason
+    assert "1,073,7" in trace.ended_reason
+
+
+@pytest.mark.parametrize("name", ["processes.arrows", "mappings.arrows", "epochs.arrows"])
+def test_the_stream_that_was_cut_off_is_named(recording: Path, name: str) -> None:
+    size = (recording / name).stat().st_size
+    last_promised = size - len(END_OF_STREAM)
+    os.truncate(recording / name, last_promised - 1)
+    trace = Trace.open(recording)
+    assert not trace.complete
+    assert trace.ended_reason == (
+        f"cut off: {name} ends at byte {last_promised - 1:,}, where the journal promises {last_promised:,}"
+    )
+    assert trace.damage == ""
+
+
+def test_notes_that_were_cut_off_take_nothing_else_with_them(recording: Path) -> None:
+    whole = Trace.open(recording)
+    os.truncate(recording / "notes.arrows", 0)
+    trace = Trace.open(recording)
+    assert trace.complete
+    assert tuple(trace.epochs()) == rec.SAMPLE.epochs
+    assert (trace.processes, trace.mappings, trace.ended_ns) == (whole.processes, whole.mappings, whole.ended_ns)
+    assert "notes.arrows ends at byte 0, where the journal promises" in trace.damage
+    assert [note.text for note in trace.notes] == [trace.damage]
 
 
 def test_more_rows_than_a_reader_keeps_are_refused(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
