@@ -98,20 +98,34 @@ def _image(figures: Figures, seconds: npt.NDArray[np.float64]) -> dict[str, Any]
     """Levels as bytes, 0 for nothing: columns resampled to equal widths, since a picture has no others."""
     levels = scale.levels(figures.heatmap.density)
     coded = np.where(np.isnan(levels), 0, 1 + np.rint(np.nan_to_num(levels) * (N_COLOURS - 1))).astype(np.uint8)
-    n_pixels = min(2 * len(figures.timeline), _MOST_PIXELS)
+    n_pixels = _n_pixels(seconds)
     middles = (np.arange(n_pixels) + 0.5) * seconds[-1] / n_pixels
     column = np.clip(np.searchsorted(seconds, middles, side="right") - 1, 0, len(figures.timeline) - 1)
     return {"image": [np.ascontiguousarray(coded[:, column])]}
+
+
+def _n_pixels(seconds: npt.NDArray[np.float64]) -> int:
+    """As many equal widths as it takes to show the shortest column, within reason."""
+    widths = np.diff(seconds)
+    shortest = float(widths[widths > 0].min(initial=seconds[-1]))
+    return int(min(max(2 * seconds[-1] / shortest, 2 * len(widths)), _MOST_PIXELS))
 
 
 def _cut_lines(plot: Any, figures: Figures, end: float) -> None:
     """A dashed line where memory is cut out, a full one where another mapping begins."""
     heatmap = figures.heatmap
     firsts = {first for _, first, _ in heatmap.bands()}
-    cuts = [row for row in np.flatnonzero(heatmap.cuts).tolist() if row not in firsts]
+    cuts = _apart([row for row in np.flatnonzero(heatmap.cuts).tolist() if row not in firsts], len(heatmap.row_start))
     for rows, dash in ((heatmap.borders(), "solid"), (cuts, "4 3")):
         if rows:
             plot.segment(0, rows, end, rows, line_color="#8886a0", line_alpha=0.55, line_width=1, line_dash=dash)
+
+
+def _apart(rows: list[int], n_rows: int) -> list[int]:
+    """Those of the rows that are far enough from their neighbours for lines not to become a pattern of its own."""
+    least = n_rows // 60
+    edges = [-least - 1, *rows, n_rows + least + 1]
+    return [row for above, row, below in zip(edges, rows, edges[2:], strict=False) if row - above > least < below - row]
 
 
 def _heat_hover(image: Any, figures: Figures, seconds: npt.NDArray[np.float64]) -> HoverTool:

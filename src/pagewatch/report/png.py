@@ -41,7 +41,7 @@ def render(figures: Figures) -> bytes:
         _title(sheet, figures)
         if figures.totals.page_writes:
             upper, lower = sheet.subplots(2, 1, sharex=True, height_ratios=(5, 1))
-            sheet.subplots_adjust(left=0.15, right=0.9, top=0.87, bottom=0.075, hspace=0.04)
+            sheet.subplots_adjust(left=0.19, right=0.905, top=0.855, bottom=0.075, hspace=0.04)
             _heatmap(upper, figures)
             _rate(lower, figures)
             _legend(sheet)
@@ -64,8 +64,8 @@ def _title(sheet: Any, figures: Figures) -> None:
     ]
     if not figures.complete:
         facts.append("recording incomplete")
-    sheet.text(0.03, 0.945, wording.shorten(captions.command(figures), 90), size=15, weight="bold")
-    sheet.text(0.03, 0.91, "  ·  ".join(facts), size=9, color=_SOFT)
+    sheet.text(0.03, 0.95, wording.shorten(captions.command(figures), 100), size=15, weight="bold")
+    sheet.text(0.03, 0.915, "  ·  ".join(facts), size=9, color=_SOFT)
 
 
 def _heatmap(axes: "Axes", figures: Figures) -> None:
@@ -91,6 +91,7 @@ def _heatmap(axes: "Axes", figures: Figures) -> None:
     axes.set_yticks([middle for middle, _ in names], [name for _, name in names])
     _dress(axes)
     axes.tick_params(labelbottom=False)
+    _shrink_names(axes)
     right = axes.twinx()
     right.set_ylim(n_rows, 0)
     rows = np.linspace(0, n_rows - 1, min(7, n_rows)).astype(int)
@@ -98,6 +99,15 @@ def _heatmap(axes: "Axes", figures: Figures) -> None:
         rows + 0.5, [f"{start:x}" for start in heatmap.row_start[rows].tolist()], family="monospace", size=7
     )
     _dress(right)
+
+
+def _shrink_names(axes: "Axes") -> None:
+    """Names of wide letters are drawn smaller, rather than over the edge of the picture."""
+    room = axes.bbox.x0 * 0.9
+    for name in axes.get_yticklabels():
+        width = name.get_window_extent().width
+        if width > room:
+            name.set_fontsize(name.get_fontsize() * room / width)
 
 
 def _name(figures: Figures, index: int) -> str:
@@ -119,7 +129,7 @@ def _rate(axes: "Axes", figures: Figures) -> None:
 
 
 def _legend(sheet: Any) -> None:
-    axes = sheet.add_axes((0.68, 0.905, 0.22, 0.016))
+    axes = sheet.add_axes((0.725, 0.891, 0.18, 0.014))
     axes.imshow(
         np.linspace(0, 1, 256)[None, :],
         aspect="auto",
@@ -130,7 +140,7 @@ def _legend(sheet: Any) -> None:
     places = scale.levels(np.array(scale.TICKS))
     names = [f"{'' if number else '≤ '}{tick * 100:g} %" for number, tick in enumerate(scale.TICKS)]
     axes.set_xticks(places, names, size=7)
-    axes.set_title("share of pages written, per collect", size=8, color=_SOFT, pad=4)
+    axes.set_title("share of pages written, per collect", size=8, color=_SOFT, pad=3)
     _dress(axes)
 
 

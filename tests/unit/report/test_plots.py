@@ -50,3 +50,17 @@ def test_nothing_of_the_recording_is_in_a_script(figures: Figures) -> None:
     codes += [model.major_code for model in upper.select({"type": CustomJSTicker})]
     assert len(codes) == 4
     assert not any("heap" in code or "4211" in code for code in codes)
+
+
+def test_a_short_column_among_long_ones_is_wide_enough_to_be_seen() -> None:
+    seconds = np.array([0, 1, 1.05, 2, 3, 4])
+    n_pixels = plots._n_pixels(seconds)
+    assert n_pixels * 0.05 / 4 >= 1
+    assert plots._n_pixels(np.array([0, 1, 2])) == 4
+    assert plots._n_pixels(np.array([0, 1, 1 + 1e-9])) == 1200
+
+
+def test_lines_that_would_crowd_are_left_out() -> None:
+    assert plots._apart([10, 100, 102, 104, 200], 300) == [10, 200]
+    assert plots._apart([1, 2], 20) == [1, 2]
+    assert plots._apart([], 300) == []

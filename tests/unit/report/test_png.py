@@ -44,6 +44,16 @@ def test_any_name_can_be_drawn(name: str) -> None:
     assert size_of(render(compute(recording, rows=50, columns=50))) == (1920, 1080)
 
 
+def test_no_label_reaches_over_the_edge() -> None:
+    matplotlib_image = pytest.importorskip("matplotlib.image", reason=NEEDS)
+    from io import BytesIO
+
+    recording = Lively(n_epochs=20, name="W" * 40).recording()
+    pixels = matplotlib_image.imread(BytesIO(render(compute(recording, rows=200, columns=300))))[:, :, :3]
+    for edge in (pixels[:, :12], pixels[:, -12:], pixels[:12], pixels[-12:]):
+        assert (edge == pixels[0, 0]).all()
+
+
 def test_a_recording_without_writes_is_a_picture_too() -> None:
     pytest.importorskip("matplotlib", reason=NEEDS)
     assert size_of(render(compute(PlainRecording(recordings.header()), rows=9, columns=9))) == (1920, 1080)
