@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+RUNS := $(VENV)/.runs
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench soak kill kernels conformance docs system-packages clean
@@ -18,12 +19,17 @@ $(VENV)/bin/python:
 
 $(INSTALLED): pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group lint --group docs
+	@touch $(RUNS) $@
+
+# What the demo needs and no more: no linters, no tests, no documentation.
+$(RUNS): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[html]'
 	@touch $@
 
 system-packages: ## what some tests run: redis, sqlite3, Chromium, a C compiler (Debian, as root; else says what is missing)
 	@scripts/system-packages
 
-demo: $(INSTALLED) ## record a real, unmodified program and show where its memory was written
+demo: $(RUNS) ## record a real, unmodified program and show where its memory was written
 	@$(BIN)/python scripts/demo.py
 
 test: $(INSTALLED) system-packages ## the whole test suite
