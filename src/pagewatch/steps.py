@@ -27,9 +27,11 @@ class Kind(IntEnum):
     LOCK_SHARED = 4
     """Taking a lock with other readers; waits for a writer."""
     UNLOCK = 5
-    FENCE = 6
+    UNLOCK_SHARED = 6
+    """Leaving a lock that other readers may be in."""
+    FENCE = 7
     """A full memory barrier; its object is the thread itself."""
-    WAIT = 7
+    WAIT = 8
     """Sleeping until a condition on the object holds."""
 
 
@@ -40,6 +42,7 @@ RMW = Kind.RMW
 LOCK = Kind.LOCK
 LOCK_SHARED = Kind.LOCK_SHARED
 UNLOCK = Kind.UNLOCK
+UNLOCK_SHARED = Kind.UNLOCK_SHARED
 FENCE = Kind.FENCE
 WAIT = Kind.WAIT
 

@@ -64,6 +64,8 @@ class Pending(Protocol):
     key: Hashable
     kind: Kind
     label: str
+    ready: Ready | None
+    """Given if it may have to wait."""
 
 
 Chooser = Callable[[tuple[int, ...], Sequence[Pending]], int]

@@ -28,7 +28,7 @@ from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.vma import VM_HUGETLB, VM_MAYWRITE, VM_SHARED
 from pagewatch.model.walk import Span, locked_spans
-from pagewatch.steps import RMW, access
+from pagewatch.steps import READ, RMW, access
 from pagewatch.vocab.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _flush_changed(mm: "Mm", changed: list[int], start: int, end: int) -> None:
     quirks = mm.machine.quirks
     if quirks.dirty_helpers_skip_flush:
         return
-    access(("pending flushes", mm.id), RMW, "dirty helper: another flush pending?")
+    access(("pending flushes", mm.id), READ, "dirty helper: another flush pending?")
     if mm.pending_flushes > 1 and not quirks.dirty_helpers_ignore_nested_flush:
         flush_range(mm, start, end)
     elif changed:

@@ -89,7 +89,7 @@ class Story:
                 return self._watch_entry(key)
             case ("tlb", int(cpu), int(mm_id), int(vpn)) if mm_id == self._mm.id and self._first <= vpn <= self._last:
                 return self._watch_tlb(cpu, vpn)
-            case ("page", int(pfn)):
+            case ("word", int(pfn), int()):
                 return lambda: f"writes a word of frame {pfn:#x}"
             case ("bitmap", *_):
                 return lambda: "changes the bitmap"

@@ -7,7 +7,7 @@ knows its owners, so releasing a lock of somebody else is an error at once.
 from collections.abc import Hashable
 from types import TracebackType
 
-from pagewatch.steps import LOCK, LOCK_SHARED, UNLOCK, access, thread, wait
+from pagewatch.steps import LOCK, LOCK_SHARED, UNLOCK, UNLOCK_SHARED, access, thread, wait
 
 _FREE = object()
 
@@ -106,7 +106,7 @@ class _Shared:
     def release(self) -> None:
         """Leave."""
         lock = self.lock
-        access(lock.key, UNLOCK, lock.label)
+        access(lock.key, UNLOCK_SHARED, lock.label)
         me = thread()
         if me in lock.readers:  # an unwinding thread may leave before it could enter
             lock.readers.remove(me)

@@ -1,7 +1,9 @@
 """Physical memory: folios with reference, map and pin counts, and their contents word by word.
 
-A page's content is a sparse dict of 64-bit words, so memory costs what was written to it. Copying a page
-goes word by word, as hardware does: a store that races with it lands before or after the copy of its word.
+A page's content is a sparse dict of 64-bit words, so memory costs what was written to it. Every word is an
+object of its own to an explorer; that a word comes into use, which had been zero, is a change of the page.
+Copying a page goes word by word, as hardware does: a store that races with it lands before or after the
+copy of its word. Words not in use are copied first, all at once.
 Frame numbers are never used twice, so any access to a freed frame is seen at once.
 """
 
@@ -232,25 +234,24 @@ class Memory:
 
     def copy_page(self, target: Folio, target_page: int, source: Folio, source_page: int, label: str) -> None:
         """Copy one page word by word; the target is not visible to anybody yet."""
-        key = ("page", source.pfn + source_page)
-        words = source.words.setdefault(source_page, {})
-        access(key, READ, label)
+        pfn = source.pfn + source_page
+        access(("page", pfn), READ, label)
+        words = source.words.get(source_page, {})
         copied: Words = {}
-        for word in range(self.page_bytes // WORD_BYTES if words else 0):
-            if word in words:  # a store behind this point is missed, one ahead of it is seen
-                access(key, READ, label)
-                copied[word] = words[word]
+        for word in sorted(words):
+            access(("word", pfn, word), READ, label)
+            copied[word] = words[word]
         target.words[target_page] = copied
 
 
 def load_bytes(folio: Folio, page: int, offset: int, n_bytes: int, label: str) -> bytes:
     """Read bytes of one page of a folio, one word at a time."""
     words = folio.words.get(page)
-    key = ("page", folio.pfn + page)
+    pfn = folio.pfn + page
     first, last = offset >> 3, offset + n_bytes - 1 >> 3
     value = 0
     for word in range(first, last + 1):
-        access(key, READ, label)
+        access(("word", pfn, word), READ, label)
         if words is None:
             words = folio.words.get(page)
         if words is not None:
@@ -260,19 +261,22 @@ def load_bytes(folio: Folio, page: int, offset: int, n_bytes: int, label: str) -
 
 def store_bytes(folio: Folio, page: int, offset: int, data: bytes, label: str) -> None:
     """Write bytes of one page of a folio, one word at a time."""
-    key = ("page", folio.pfn + page)
+    pfn = folio.pfn + page
     words = folio.words.setdefault(page, {})
     position, end = 0, len(data)
     while position < end:
         word, inside = offset >> 3, offset & 7
         n_bytes = min(WORD_BYTES - inside, end - position)
         value = int.from_bytes(data[position : position + n_bytes], "little")
-        access(key, WRITE, label)
+        if word not in words:
+            access(("page", pfn), WRITE, "memory: a word comes into use")
+            words.setdefault(word, 0)
+        access(("word", pfn, word), WRITE, label)
         if n_bytes == WORD_BYTES:
             words[word] = value
         else:
             mask = (1 << n_bytes * 8) - 1 << inside * 8
-            words[word] = words.get(word, 0) & ~mask | value << inside * 8
+            words[word] = words[word] & ~mask | value << inside * 8
         position += n_bytes
         offset += n_bytes
 

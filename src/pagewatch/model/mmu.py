@@ -104,7 +104,7 @@ def translate(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> Translation | N
     hardware walks again.
     """
     if cpu not in mm.cpus:
-        mm.cpus.append(cpu)
+        cpu.run(mm)
     address = vpn << mm.machine.page_shift
     while True:
         spot = descend(mm, address, "mmu: walk")

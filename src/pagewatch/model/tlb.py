@@ -66,6 +66,11 @@ class Cpu:
         lock = self.interrupts
         wait(lock.key, WAIT, "flush: wait for instructions", lambda: self._interrupts_off or lock.is_free())
 
+    def run(self, mm: "Mm") -> None:
+        """Be among the CPUs that a flush reaches, before the first translation is cached."""
+        access(("cpus", mm.id), WRITE, "tlb: first run")
+        mm.cpus.append(self)
+
     def lookup(self, mm_id: int, vpn: int) -> Translation | None:
         """The cached translation of a page."""
         access(("tlb", self.number, mm_id, vpn), READ, "tlb: look up")
@@ -89,6 +94,7 @@ def flush_range(mm: "Mm", start: int, end: int) -> None:
     """
     shift = mm.machine.page_shift
     first, last = start >> shift, end >> shift
+    access(("cpus", mm.id), READ, "flush: who ran it?")
     for cpu in mm.cpus:
         if mm.machine.quirks.flush_is_broadcast:
             _broadcast(cpu, mm.id, first, last)
@@ -107,6 +113,7 @@ def sync_cpus(mm: "Mm") -> None:
 
     What ``tlb_remove_table_sync_one`` is for: it flushes nothing.
     """
+    access(("cpus", mm.id), READ, "sync: who ran it?")
     for cpu in mm.cpus:
         with cpu.interrupts:
             pass

@@ -9,6 +9,7 @@ from pagewatch.model.pages import folio_at, keep_dirty, map_anon, unmap
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Reason
 from pagewatch.model.vma import VM_MAYWRITE, VM_SHARED
+from pagewatch.steps import READ, access
 
 
 def write_protect_fault(fault: Fault) -> Outcome:
@@ -26,6 +27,7 @@ def write_protect_fault(fault: Fault) -> Outcome:
             fault.set_entry(fmt.clear_uffd_wp(fault.spot.entry), "fault: resolve write-protection")
         # A protection whose flush is still pending must not let a stale writable
         # translation write into the page while it is being copied.
+        access(("pending flushes", mm.id), READ, "fault: a flush pending?")
         if mm.pending_flushes:
             flush_range(mm, fault.address, fault.address + mm.machine.page_bytes)
     folio = folio_at(mm.machine, fmt, fault.spot.entry)
