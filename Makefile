@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 RUNS := $(VENV)/.runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak kill kernels conformance docs system-packages clean
+.PHONY: help demo test lint bench soak kill kernels conformance explore docs system-packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ kernels: $(INSTALLED) ## the tests inside other kernels, under emulation (as roo
 
 conformance: $(INSTALLED) ## random histories on this kernel and on the model, compared: SEQUENCES=20000
 	PYTHONPATH=tests $(BIN)/python -m conformance.run --sequences $(or $(SEQUENCES),20000)
+
+explore: $(INSTALLED) ## every trace of a collect that two faulting writers race with, on the model: minutes
+	$(BIN)/python -m pytest -q -m every_trace tests/unit/model
 
 docs: $(INSTALLED) ## the documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

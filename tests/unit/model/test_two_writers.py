@@ -1,15 +1,19 @@
 """The project's own tracker against two writers: a checkpoint made of what it reports is never out of date.
 
-Both writers fault as often as it takes. Every trace is executed: thousands, because each of the two faults
-can be answered before, within and after the collect and the other fault, and come again after the collect
-has protected the page once more. Where one writer makes its attempt without the kernel there are hundreds.
+Every trace is executed. Where both writers fault as often as it takes there are 34,884: each fault can be
+answered before, within and after the collect and the other fault, and come again when the collect has
+protected the page once more (``make explore``). Where one writer makes its attempt without the kernel, and
+so slips in wherever the other one's fault has opened the page, there are 237.
 """
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from random import Random
 
 import pytest
 
+from pagewatch.explore.dependence import Access, conflict
+from pagewatch.explore.engine import Execution, replay, run
 from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model import Kernel
 from pagewatch.model.memory import load_bytes
@@ -67,35 +71,82 @@ class Checkpointed:
 Act = Callable[[Checkpointed, int], None]
 
 
-def traces(collect: Callable[[Checkpointed], None], *writers: Act) -> Counter[bool]:
-    """How many traces lose a write, and how many do not."""
-    made: list[Checkpointed] = []
+class Race:
+    """A collect and writers: one thread each. Every execution gets a page of its own."""
 
-    def build() -> list[Callable[[], None]]:
-        made[:] = [page] = [Checkpointed()]
-        return [lambda: collect(page), *[lambda cpu=cpu, act=act: act(page, cpu) for cpu, act in enumerate(writers)]]
+    def __init__(self, collect: Callable[[Checkpointed], None], *writers: Act) -> None:
+        self._collect = collect
+        self._writers = writers
+        self.page: Checkpointed
+        """That of the latest execution."""
 
-    found: Counter[bool] = Counter()
-    for execution in enumerate_traces(build):
-        assert not execution.errors
-        assert not execution.deadlocked
-        found[made[0].lost()] += 1
-    return found
+    def build(self) -> list[Callable[[], None]]:
+        page = self.page = Checkpointed()
+        writers = [lambda cpu=cpu, act=act: act(page, cpu) for cpu, act in enumerate(self._writers)]
+        return [lambda: self._collect(page), *writers]
+
+    def losses(self) -> Iterator[bool]:
+        """For every trace whether it loses a write."""
+        for execution in enumerate_traces(self.build):
+            assert not execution.errors
+            assert not execution.deadlocked
+            yield self.page.lost()
+
+
+ONE_FAULTS = Checkpointed.write, Checkpointed.try_write
+BOTH_FAULT = Checkpointed.write, Checkpointed.write
 
 
 def test_with_one_writer_that_faults_the_tracker_loses_nothing() -> None:
-    assert traces(Checkpointed.collect, Checkpointed.write, Checkpointed.try_write) == {False: 1}
+    losses = list(Race(Checkpointed.collect, *ONE_FAULTS).losses())
+    assert len(losses) > 200
+    assert not any(losses)
 
 
 def test_with_one_writer_that_faults_looking_and_protecting_in_two_calls_loses_writes_in_some() -> None:
-    assert traces(Checkpointed.collect_in_two_calls, Checkpointed.write, Checkpointed.try_write) == {False: 1, True: 1}
+    assert any(Race(Checkpointed.collect_in_two_calls, *ONE_FAULTS).losses())
 
 
-@pytest.mark.slow
+@pytest.mark.every_trace
+@pytest.mark.timeout(900)
 def test_with_two_writers_that_fault_the_tracker_loses_nothing() -> None:
-    assert traces(Checkpointed.collect, Checkpointed.write, Checkpointed.write) == {False: 1}
+    losses = list(Race(Checkpointed.collect, *BOTH_FAULT).losses())
+    assert len(losses) > 30_000
+    assert not any(losses)
 
 
-@pytest.mark.slow
-def test_with_two_writers_that_fault_looking_and_protecting_in_two_calls_loses_writes_in_some() -> None:
-    assert traces(Checkpointed.collect_in_two_calls, Checkpointed.write, Checkpointed.write) == {False: 1, True: 1}
+@pytest.mark.every_trace
+@pytest.mark.timeout(900)
+def test_with_two_writers_that_fault_looking_and_protecting_in_two_calls_loses_a_write() -> None:
+    assert any(Race(Checkpointed.collect_in_two_calls, *BOTH_FAULT).losses())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("collect", [Checkpointed.collect, Checkpointed.collect_in_two_calls])
+def test_the_steps_of_these_races_commute_unless_they_conflict(
+    collect: Callable[[Checkpointed], None], seed: int
+) -> None:
+    """What the enumeration rests on: both orders of adjacent steps that do not conflict end alike."""
+    random = Random(seed)
+    race = Race(collect, *BOTH_FAULT)
+    execution = run(race.build(), lambda runnable, _: random.choice(runnable))
+    expected = told(race.page, execution)
+    n_swapped = 0
+    for at, (one, other) in enumerate(pairwise(execution.steps)):
+        if one.thread == other.thread or conflict(Access(one.key, one.kind), Access(other.key, other.kind)):
+            continue
+        schedule = [*execution.schedule[:at], other.thread, one.thread, *execution.schedule[at + 2 :]]
+        swapped = replay(race.build, schedule)
+        assert told(race.page, swapped) == expected, (one, other)
+        n_swapped += 1
+    assert n_swapped > 10
+
+
+def told(page: Checkpointed, execution: Execution) -> object:
+    """All that an execution leaves: what every thread did, the memory, its translations and the copy."""
+    machine = page.world.kernel.machine
+    did = [[step for step in execution.steps if step.thread == thread] for thread in range(3)]
+    tlbs = [
+        sorted((*key, found.pfn, found.writable, found.dirty) for key, found in cpu.tlb.items()) for cpu in machine.cpus
+    ]
+    return did, page.copy, page.content(), page.world.process.picture(page.start, page.start + PAGE), tlbs
