@@ -3,9 +3,16 @@
 Page 0 begins one huge page, page 512 the next; the files end six pages behind it.
 """
 
+import errno
+
+import pytest
+
+from support.hugepages import hugetlb_pages
+
+ASYNC, WP = 1 << 15, 2
 HUGEPAGE, POPULATE_READ, COLLAPSE = 14, 22, 25
 READ, READ_WRITE = 1, 3
-HUGE = 0x40
+PRESENT, HUGE = 0x8, 0x40
 EXCLUSIVE, FILE = 1 << 1, 1 << 6
 """Bits 55 and up of pagemap words."""
 
@@ -20,10 +27,79 @@ def is_huge(outcome, page):
     return any(bits & HUGE and start <= address < end for start, end, bits in outcome[1][0])
 
 
+def present(outcome, page):
+    address = 0x10_8000_0000 + (page - 512) * 4096
+    return any(bits & PRESENT and start <= address < end for start, end, bits in outcome[1][0])
+
+
+def areas(outcome):
+    """Areas as (first page, page behind the last)."""
+    base = 0x10_8000_0000 - 512 * 4096
+    return [((start - base) // 4096, (end - base) // 4096) for start, end, _ in outcome[1][2]]
+
+
 def word(outcome, page):
     """The flag bits of the pagemap word of a place."""
     places = (0, 1, 2, 255, 256, 511, 512, 513, 514, 700, 1022, 1023, 1024, 1025, 1028, 1032)
     return outcome[1][1][places.index(page)]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Pages for hugetlb, as many as any script here maps."""
+    with hugetlb_pages(4, size=1 << 21):
+        yield
+
+
+def collapsed(kind):
+    """The first huge page of a file, mapped as one."""
+    return (*mapped(kind), ("madvise", 0, 0, 512, POPULATE_READ), ("madvise", 0, 0, 512, COLLAPSE))
+
+
+class TestFiles:
+    def test_a_fault_maps_all_of_a_large_folio(self, both_large, quirks):
+        """A private page keeps the area from mapping the huge page as one."""
+        apart = (("store", 0, 512, 1), ("madvise", 0, 512, 512, COLLAPSE), ("load", 0, 700))
+        *_, loaded = both_large(*mapped("memfd-private"), *apart)
+        assert not is_huge(loaded, 1023)
+        assert present(loaded, 1023) is quirks.fault_around_maps_whole_folios
+
+    def test_a_store_maps_all_of_a_large_folio(self, both_large):
+        half = (("munmap", 0, 256, 1), ("store", 0, 2, 1))
+        *_, stored = both_large(*collapsed("shared"), *half)
+        assert not present(stored, 511)
+        *_, stored = both_large(*collapsed("memfd"), ("truncate", 0, "memfd", 256 * 4096), ("store", 0, 2, 1))
+        assert present(stored, 255)
+
+    def test_a_file_cut_inside_a_huge_page_keeps_halves_of_it(self, both_large):
+        *_, loaded = both_large(*collapsed("memfd"), ("truncate", 0, "memfd", 256 * 4096), ("load", 0, 0))
+        assert present(loaded, 255)
+
+    def test_lifting_protection_leaves_a_huge_page_of_a_file_whole(self, both_large):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 512, WP))
+        *_, closed = both_large(*collapsed("memfd-private"), *watch, ("close", 0, 0))
+        assert is_huge(closed, 511)
+        *_, lifted = both_large(*collapsed("memfd-private"), *watch, ("writeprotect", 0, 0, 0, 512, 0))
+        assert is_huge(lifted, 511)
+
+
+@pytest.mark.usefixtures("pool")
+class TestHugetlb:
+    def test_hugetlb_replaces_small_pages(self, both_large):
+        *_, replaced = both_large(*mapped(), ("mmap", 0, 512, 512, "hugetlb", READ_WRITE, 0))
+        assert areas(replaced) == [(0, 512), (512, 1024), (1024, 1040)]
+
+    def test_what_cannot_be_replaced_leaves_areas_cut(self, both_large):
+        huge = ("mmap", 0, 512, 512, "hugetlb", READ_WRITE, 0)
+        *_, refused = both_large(*mapped(), huge, ("mmap", 0, 2, 511, "anon", READ_WRITE, 0))
+        assert refused[0] == ("errno", errno.EINVAL)
+        assert areas(refused) == [(0, 2), (2, 512), (512, 1024), (1024, 1040)]
+
+    def test_a_fault_makes_the_upper_tables_even_if_it_fails(self, both_large):
+        beyond = (("mmap", 0, 512, 512, "hugetlb", READ_WRITE, 0), ("load", 0, 1032))
+        *_, failed = both_large(("mmap", 0, 0, 1040, "memfd", READ, 0), *beyond)
+        assert failed[0][0] == "signal"
+        assert is_huge(failed, 512)  # an empty entry of hugetlb memory; without a table it would not be called so
 
 
 class TestPagemapWords:

@@ -49,8 +49,11 @@ def split_large_folios(mm: "Mm", start: int, end: int, *, whole: bool, zero_page
             try_split_folio(machine, folio, zero_pages=zero_pages)
 
 
-def try_split_folio(machine: "Machine", folio: "Folio", *, zero_pages: bool = True) -> bool:
-    """Split a folio if it is not locked and nobody holds it; says whether it was."""
+def try_split_folio(machine: "Machine", folio: "Folio", *, at: int | None = None, zero_pages: bool = True) -> bool:
+    """Split a folio if it is not locked and nobody holds it; says whether it was.
+
+    :param at: the page of a file's folio that shall be alone, the rest in halves; without, all are alone.
+    """
     if machine.memory.try_get(folio.pfn, "split: hold") is not folio:
         return False
     if not folio.lock.try_acquire():
@@ -59,22 +62,22 @@ def try_split_folio(machine: "Machine", folio: "Folio", *, zero_pages: bool = Tr
     if folio.anon_vma is not None:
         done = _split_anonymous(machine, folio, folio.anon_vma, zero_pages=zero_pages)
     else:
-        done = folio.mapping is not None and _split_cached(folio, folio.mapping)
+        done = folio.mapping is not None and _split_cached(folio, folio.mapping, at)
     folio.lock.release()
     if not done:
         machine.memory.put(folio, "split: in use")
     return done
 
 
-def _split_cached(folio: "Folio", file: "FileMapping") -> bool:
-    """A page-cache folio: it is mapped nowhere any more, and its pages take its place in the cache."""
+def _split_cached(folio: "Folio", file: "FileMapping", at: int | None) -> bool:
+    """A page-cache folio: it is mapped nowhere any more, and its parts take its place in the cache."""
     memory = file.machine.memory
     unmap_file_folio(file, folio)
     if memory.count(folio, "split: count references") != 2:  # the page cache's and ours
         return False
-    for page in memory.split(folio):
-        page.references = 1
-        file.insert(page.index, page)
+    for part in memory.split(folio, at):
+        part.references = 1
+        file.insert(part.index, part)
     folio.mapping = None
     return True
 

@@ -150,19 +150,26 @@ class Memory:
         """Whether this is the zero page or the huge zero page."""
         return folio is self.zero or folio is self._huge_zero
 
-    def split(self, folio: Folio) -> list[Folio]:
-        """Make each frame of a folio a folio of its own, with its state; references are the caller's to set."""
+    def split(self, folio: Folio, at: int | None = None) -> list[Folio]:
+        """Make several folios of one, with its state; references are the caller's to set.
+
+        :param at: a page within the folio: it is halved until that page is alone (``folio_split``). Without,
+            every page is alone afterwards.
+        """
         del self.folios[folio.pfn]
-        pages = []
-        for number in range(folio.n_pages):
-            page = self.folios[folio.pfn + number] = Folio(folio.pfn + number, 0)
-            page.references = 0
-            page.anon_vma, page.mapping, page.index = folio.anon_vma, folio.mapping, folio.index + number
-            page.dirty, page.lazy_free = folio.dirty, folio.lazy_free
-            page.exclusive = {0} if number in folio.exclusive else set()
-            page.words = {0: folio.words[number]} if number in folio.words else {}
-            pages.append(page)
-        return pages
+        parts = []
+        for first, order in _halves(folio.order, at) if at is not None else ((n, 0) for n in range(folio.n_pages)):
+            part = self.folios[folio.pfn + first] = Folio(folio.pfn + first, order)
+            inside = range(first, first + part.n_pages)
+            part.references = 0
+            part.anon_vma, part.mapping, part.index = folio.anon_vma, folio.mapping, folio.index + first
+            part.dirty, part.lazy_free = folio.dirty, folio.lazy_free
+            part.exclusive = {page - first for page in inside if page in folio.exclusive}
+            part.words = {page - first: folio.words[page] for page in inside if page in folio.words}
+            if order and order not in self._large:
+                self._large.append(order)
+            parts.append(part)
+        return parts
 
     def alloc_frame(self) -> int:
         """A frame for a page table; its number, never to be used again.
@@ -242,6 +249,20 @@ class Memory:
             access(("word", pfn, word), READ, label)
             copied[word] = words[word]
         target.words[target_page] = copied
+
+
+def _halves(order: int, at: int) -> list[tuple[int, int]]:
+    """Pieces (first page, order) of a folio that is halved around a page until that is alone, ascending."""
+    pieces, first = [], 0
+    while order:
+        order -= 1
+        half = 1 << order
+        if at < first + half:
+            pieces.append((first + half, order))
+        else:
+            pieces.append((first, order))
+            first += half
+    return sorted([*pieces, (first, 0)])
 
 
 def load_bytes(folio: Folio, page: int, offset: int, n_bytes: int, label: str) -> bytes:

@@ -63,8 +63,8 @@ def _change_entries(mm: "Mm", vma: "Vma", start: int, end: int, change: Change) 
                 _make_tables(mm, span.start, span.end)
                 changed += _change_entries(mm, vma, span.start, span.end, change)
             continue
-        if span.partial or (span.spot.level and change is not Change.ACCESS and not vma.anonymous):
-            # userfaultfd protects file memory page by page: what is under a huge leaf, too.
+        if span.partial or (span.spot.level and change is Change.WP and not vma.anonymous):
+            # userfaultfd protects file memory page by page: what is under a huge leaf, too (pgtable_split_needed).
             split_locked(mm, vma, span.spot, span.start)
             continue
         address, step = span.start, 1 << span.spot.table.fmt.shift

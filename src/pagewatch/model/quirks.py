@@ -43,6 +43,9 @@ class Quirks:
     fault_around_needs_table_for_tail: bool = True
     """Since "mm/memory: do not populate page table entries beyond i_size" (6.18): where all that could be mapped
     around a fault is the end of a file, no page table is made for it; memfds are excepted."""
+    fault_around_maps_whole_folios: bool = True
+    """Since 6.18: a large folio of the page cache is mapped as a whole around a read fault, if it fits into the area
+    and the page table; before, as much of it as lies within the 64 KiB around the fault."""
     mremap_moves_several: bool = True
     """mremap that only moves takes all areas of its range along (since 6.17); before, EFAULT at the second."""
     guards_mark_areas: bool = True

@@ -14,6 +14,9 @@ from pagewatch.model.zap import zap_range
 if TYPE_CHECKING:
     from pagewatch.model.memory import Folio
 
+_END = 1 << 52
+"""Page offset behind all others."""
+
 
 def truncate(file: FileMapping, n_bytes: int) -> None:
     """Set a file's size; what lies beyond goes, from private copies too. Protection stays, as markers.
@@ -23,17 +26,24 @@ def truncate(file: FileMapping, n_bytes: int) -> None:
     page = file.machine.page_bytes
     if n_bytes % file.page_bytes and file.kind is FileKind.HUGETLB:
         raise os_error(errno.EINVAL, "ftruncate")
-    old_pages, file.n_bytes = file.n_pages, n_bytes
+    old_bytes, old_pages, file.n_bytes = file.n_bytes, file.n_pages, n_bytes
     if n_bytes & page - 1:
         _zero(file, n_bytes, page - (n_bytes & page - 1))
-    unmap_pages(file, file.n_pages, old_pages, Zap.TRUNCATE)
-    _drop_pages(file, file.n_pages, old_pages)
+    if n_bytes > old_bytes:
+        return
+    if file.n_pages < old_pages:
+        unmap_pages(file, file.n_pages, _END, Zap.TRUNCATE)
+    # A huge page may have reached beyond the end, even if that is where it was.
+    _split_edges(file, n_bytes // page, _END)
+    _drop_pages(file, file.n_pages, _END)
 
 
 def punch_hole(file: FileMapping, offset: int, n_bytes: int) -> None:
     """Zero a byte range; whole pages leave the page cache. Private copies stay."""
     page = file.page_bytes
-    end = min(offset + n_bytes, file.n_pages << file.machine.page_shift)
+    end = offset + n_bytes
+    if file.kind is FileKind.DISK:
+        end = min(end, file.n_pages << file.machine.page_shift)
     first, last = -(-offset // page), end // page
     if first > last:
         _zero(file, offset, end - offset)
@@ -42,6 +52,7 @@ def punch_hole(file: FileMapping, offset: int, n_bytes: int) -> None:
     _zero(file, last * page, end - last * page)
     step = page // file.machine.page_bytes
     unmap_pages(file, first * step, last * step, Zap.HOLE)
+    _split_edges(file, first * step, last * step)
     _drop_pages(file, first * step, last * step)
 
 
@@ -61,9 +72,6 @@ def unmap_pages(file: FileMapping, first: int, last: int, how: Zap) -> None:
 
 def _drop_pages(file: FileMapping, first: int, last: int) -> None:
     machine = file.machine
-    if first >= last:
-        return
-    _split_edges(file, first, last)
     dropped: dict[int, Folio] = {f.pfn: f for i, f in file.folios.items() if first <= i < last}
     for folio in dropped.values():
         if first <= folio.index and folio.index + folio.n_pages <= last:
@@ -75,18 +83,27 @@ def _drop_pages(file: FileMapping, first: int, last: int) -> None:
 
 
 def _split_edges(file: FileMapping, first: int, last: int) -> None:
-    """Split large folios that only partly go; in those that cannot be, the part is zeroed.
+    """Split large folios that only partly go, in halves around where the part begins and where it ends.
 
-    ``truncate_inode_partial_folio``.
+    In those that cannot be split the part is zeroed (``truncate_inode_partial_folio``).
     """
-    shift = file.machine.page_shift
     for index in (first, last - 1):
         folio = file.folios.get(index)
-        if folio is None or (first <= folio.index and folio.index + folio.n_pages <= last):
+        if folio is None or first >= last or (first <= folio.index and folio.index + folio.n_pages <= last):
             continue
-        if not try_split_folio(file.machine, folio):
-            start, end = max(first, folio.index), min(last, folio.index + folio.n_pages)
-            _zero(file, start << shift, end - start << shift)
+        end = folio.index + folio.n_pages
+        if not _split_at(file, max(first, folio.index)):
+            shift = file.machine.page_shift
+            start, stop = max(first, folio.index), min(last, end)
+            _zero(file, start << shift, stop - start << shift)
+        elif last < end:
+            _split_at(file, last)
+
+
+def _split_at(file: FileMapping, index: int) -> bool:
+    """Split the folio of a page offset so that the page is alone; whether it is."""
+    folio = file.folios[index]
+    return not folio.order or try_split_folio(file.machine, folio, at=index - folio.index)
 
 
 def _zero(file: FileMapping, offset: int, n_bytes: int) -> None:

@@ -19,8 +19,10 @@ from contextlib import suppress
 
 from support.versus import calls
 from support.versus.accesses import Accesses
-from support.versus.outcomes import PAGE, SMALL, WORD_AT, Arena, Observation, Result, Row
+from support.versus.outcomes import HUGE_PAGES, PAGE, SMALL, WORD_AT, Arena, Observation, Result, Row
 
+_HUGETLB = 0x40000 | 21 << 26
+"""MAP_HUGETLB, with pages of 2 MiB."""
 _KINDS = {
     # kind: MAP_* flags, file
     "anon": (0x22, ""),
@@ -29,6 +31,10 @@ _KINDS = {
     "memfd-private": (0x02, "memfd"),
     "disk": (0x01, "disk"),
     "disk-private": (0x02, "disk"),
+    "hugetlb": (0x21 | _HUGETLB, ""),
+    "hugetlb-private": (0x22 | _HUGETLB, ""),
+    "hugefile": (0x01, "hugefile"),
+    "hugefile-private": (0x02, "hugefile"),
 }
 _MAX_ROWS = 4096
 
@@ -244,6 +250,9 @@ class Driver:
         for fd in (memfd, disk):
             os.ftruncate(fd, self.arena.file_pages * PAGE)
         self.files = {"memfd": memfd, "disk": disk}
+        if self.arena.pool:
+            self.files["hugefile"] = os.memfd_create("hugefile", os.MFD_CLOEXEC | os.MFD_HUGETLB | os.MFD_HUGE_2MB)
+            os.ftruncate(self.files["hugefile"], HUGE_PAGES * PAGE)
 
     def _open_proc(self) -> None:
         for fd in (self.pagemap, self.maps):
@@ -261,6 +270,8 @@ def main() -> None:
     """Serve on the first of the descriptors given."""
     sockets = [socket.socket(fileno=int(fd)) for fd in sys.argv[1:]]
     calls.prctl(calls.PR_SET_CHILD_SUBREAPER, 1)
+    # All on one CPU: pages that another has not yet put on the lists of reclaim could not be paged out.
+    os.sched_setaffinity(0, {os.getpid() % len(os.sched_getaffinity(0))})
     Driver(sockets).serve(sockets[0])
 
 

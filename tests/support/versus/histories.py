@@ -16,9 +16,10 @@ from pagewatch.model.madvise import Advice
 from support.versus.comparison import Difference, first_difference
 from support.versus.live import Live
 from support.versus.modelled import Modelled
-from support.versus.outcomes import MAX_PROCESSES, N_PLACES, PAGE, SMALL, Arena, Outcome, Step
+from support.versus.outcomes import HUGE_PAGES, MAX_PROCESSES, N_PLACES, PAGE, SMALL, Arena, Outcome, Step
 
 KINDS = st.sampled_from(["anon", "anon", "shared", "memfd", "memfd-private", "disk", "disk-private"])
+HUGE_KINDS = st.sampled_from(["hugetlb", "hugetlb-private"])
 FILES = st.sampled_from(["memfd", "disk"])
 WHO = st.integers(0, MAX_PROCESSES - 1)
 PLACES = st.integers(0, N_PLACES - 1)
@@ -117,6 +118,19 @@ class Histories(RuleBasedStateMachine):
     @rule(who=WHO, part=PARTS, kind=KINDS, prot=PROTECTIONS, shift=st.integers(0, 1))
     def mmap(self, who: int, part: Part, kind: str, prot: int, shift: int) -> None:
         self.step("mmap", who, *self.arena.part(*part), kind, prot, shift)
+
+    @precondition(lambda self: self.arena.pool)
+    @rule(who=WHO, first=st.integers(0, 1), n=st.integers(1, 2), kind=HUGE_KINDS, prot=PROTECTIONS)
+    def mmap_hugetlb(self, who: int, first: int, n: int, kind: str, prot: int) -> None:
+        page = first * HUGE_PAGES
+        self.step("mmap", who, page, min(n, 2 - first) * HUGE_PAGES, kind, prot, 0)
+
+    @precondition(lambda self: self.arena.swap)
+    @rule(who=WHO, part=PARTS)
+    def pageout(self, who: int, part: Part) -> None:
+        page, n = self.arena.part(*part)
+        if not self.modelled.maps_disk(who, page, n):
+            self.step("madvise", who, page, n, int(Advice.PAGEOUT))
 
     @rule(who=WHO, part=PARTS)
     def munmap(self, who: int, part: Part) -> None:

@@ -14,7 +14,7 @@ from pagewatch.model.vma import VM_EXEC, VM_READ, VM_SHARED, VM_WRITE
 from pagewatch.vocab.categories import ALL_CATEGORIES, Category
 from pagewatch.vocab.errors import QueryError
 from pagewatch.vocab.query import Query
-from support.versus.outcomes import PAGE, WORD_AT, Arena, Observation, Outcome, Result, Row, Step
+from support.versus.outcomes import HUGE_PAGES, PAGE, WORD_AT, Arena, Observation, Outcome, Result, Row, Step
 
 if TYPE_CHECKING:
     from pagewatch.model.uffd.fd import Userfaultfd
@@ -29,12 +29,15 @@ class Modelled:
     def __init__(self, arena: Arena, quirks: Quirks | None = None) -> None:
         self.arena = arena
         self.kernel = Kernel(quirks=quirks)
+        self.kernel.machine.swap.on = arena.swap
         self.broken = False
         """Whether the model failed, with nothing that a kernel could answer."""
         self.processes: dict[int, Process] = {0: self.kernel.spawn()}
         self.uffds: dict[tuple[int, int], Userfaultfd] = {}
         n_bytes = arena.file_pages * PAGE
         self.files = {"memfd": self.kernel.memfd(n_bytes), "disk": self.kernel.disk_file(n_bytes)}
+        if arena.pool:
+            self.files["hugefile"] = self.kernel.memfd(HUGE_PAGES * PAGE, huge="2M")
 
     def outcome(self, step: Step) -> Outcome:
         """Carry out one step."""
@@ -106,7 +109,7 @@ class Modelled:
 
     def do_mmap(self, who: int, page: int, n_pages: int, kind: str, prot: int, shift: int) -> int:
         file = self._file(kind)
-        shared = kind in ("shared", "memfd", "disk")
+        shared = kind in ("shared", "memfd", "disk", "hugetlb", "hugefile")
         return self.processes[who].mmap(
             n_pages * PAGE,
             prot=prot,
@@ -114,6 +117,7 @@ class Modelled:
             file=file,
             offset=(page + shift) * PAGE if file else 0,
             at=self.arena.at(page),
+            huge="2M" if kind.startswith("hugetlb") else None,
         )
 
     def do_munmap(self, who: int, page: int, n_pages: int) -> int:

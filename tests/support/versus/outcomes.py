@@ -30,6 +30,10 @@ class Arena(NamedTuple):
     """Every category that this kernel knows."""
     places: tuple[int, ...]
     """The pages that steps begin at, ascending; each stands for all up to the next."""
+    swap: bool = False
+    """Whether there is swap space: then steps page out."""
+    pool: bool = False
+    """Whether there are pages for hugetlb: then steps map them."""
 
     @property
     def end(self) -> int:

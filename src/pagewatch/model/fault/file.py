@@ -9,7 +9,7 @@ from pagewatch.model.memory import Folio
 from pagewatch.model.pages import map_again, map_anon
 from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.uffd.context import Reason
-from pagewatch.model.vma import VM_SHARED, VM_UFFD_MINOR, VM_UFFD_MISSING
+from pagewatch.model.vma import VM_SHARED, VM_UFFD, VM_UFFD_MINOR, VM_UFFD_MISSING
 from pagewatch.model.walk import locked
 
 if TYPE_CHECKING:
@@ -63,22 +63,53 @@ def _wanted_by_uffd(fault: Fault, file: FileMapping, index: int) -> Reason | Non
 
 
 def _map_cached(fault: Fault, folio: Folio, index: int) -> Outcome:
-    """Map the page-cache page itself (``do_read_fault``, ``do_shared_fault``)."""
+    """Map the page-cache page itself, and with it all of its folio if nothing is there (``finish_fault``)."""
     vma, fmt = fault.vma, fault.fmt
     memory = fault.mm.machine.memory
     with announcing_write(fault), folio.lock, fault.table.lock:
         if not fault.unchanged() or folio.mapping is None:
             memory.put(folio, "fault: lost the race")
             return Outcome.DONE
-        entry = fmt.leaf(folio.pfn + index - folio.index, leaf_flags(fault.mm.machine, vma))
-        if fault.writing:
-            folio.dirty = True
-            entry = maybe_mkwrite(fmt, fmt.mkdirty(entry), vma)
-        if fault.was_wp():
-            entry = fmt.mkuffd_wp(entry)
-        map_again(folio)
-        fault.set_entry(entry, "fault: map file page")
+        flags, table = leaf_flags(fault.mm.machine, vma), fault.table
+        folio.dirty |= fault.writing
+        protect = fault.was_wp()
+        for slot in _slots_to_map(fault, folio, index):
+            entry = fmt.leaf(folio.pfn + index - folio.index + slot - fault.spot.slot, flags)
+            if fault.writing:
+                entry = maybe_mkwrite(fmt, fmt.mkdirty(entry), vma)
+            map_again(folio)
+            if slot == fault.spot.slot:
+                fault.set_entry(fmt.mkuffd_wp(entry) if protect else entry, "fault: map file page")
+            else:
+                memory.get(folio, "fault: another leaf")
+                table.write(slot, entry, "fault: map the rest of the folio")
     return Outcome.DONE
+
+
+def _slots_to_map(fault: Fault, folio: Folio, index: int) -> range:
+    """The slots of all of a memfd's folio where they are empty and nobody watches, else of the one page."""
+    slot, one = fault.spot.slot, range(fault.spot.slot, fault.spot.slot + 1)
+    if (
+        not folio.order
+        or fault.vma.flags & VM_UFFD
+        or folio.mapping is None
+        or folio.mapping.kind is not FileKind.SHMEM
+    ):
+        return one
+    slots = _whole(fault, folio, slot - (index - folio.index))
+    if slots is None or any(fault.table.read(other, "fault: look for room") for other in slots):
+        return one
+    return slots
+
+
+def _whole(fault: Fault, folio: Folio, first: int) -> range | None:
+    """The slots of a folio from ``first`` on, if all are in the table and in the area."""
+    vma, fmt = fault.vma, fault.mm.machine.fmt.at[0]
+    base = fault.address - (fmt.index(fault.address) << fmt.shift)
+    start, end = base + (first << fmt.shift), base + (first + folio.n_pages << fmt.shift)
+    if first < 0 or first + folio.n_pages > 1 << fmt.index_bits or start < vma.start or vma.end < end:
+        return None
+    return range(first, first + folio.n_pages)
 
 
 def _map_copy(fault: Fault, source: Folio, index: int) -> Outcome:
@@ -126,6 +157,8 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
     }
     if not cached or (fault.spot.level and _only_tail(machine, file, cached)) or not fault.have_table():
         return
+    if machine.quirks.fault_around_maps_whole_folios:
+        _widen(fault, file, cached, index - at)
     table, flags = fault.table, leaf_flags(machine, vma)
     with locked(fault.spot) as stands:
         for slot, folio in cached.items() if stands else ():
@@ -136,3 +169,15 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
                 map_again(folio)
                 table.write(slot, fmt.leaf(folio.pfn + index + slot - at - folio.index, flags), "fault around: map")
             folio.lock.release()
+
+
+def _widen(fault: Fault, file: FileMapping, cached: dict[int, Folio], offset: int) -> None:
+    """Take large folios as wholes where they fit, however little of them is around the fault.
+
+    :param offset: page offset of slot 0.
+    """
+    first = next(iter(cached.values()))
+    if file.kind is not FileKind.SHMEM and first.index + first.n_pages > file.n_pages:
+        return
+    for folio in {folio.pfn: folio for folio in cached.values() if folio.order}.values():
+        cached.update(dict.fromkeys(_whole(fault, folio, folio.index - offset) or (), folio))

@@ -14,7 +14,7 @@ from pagewatch.model.fault.state import Access, Fault, Outcome, allows
 from pagewatch.model.fault.swap import nonpresent_fault
 from pagewatch.model.fault.wp import write_protect_fault
 from pagewatch.model.hugetlb.fault import hugetlb_fault
-from pagewatch.model.walk import seek
+from pagewatch.model.walk import populate, seek
 from pagewatch.steps import READ, access
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def handle(fault: Fault) -> Outcome:
     if fault.vma.hugetlb:
         return hugetlb_fault(fault)
     fault.spot = seek(fault.mm, fault.address, "fault: find")
+    if fault.spot.level > 1 and fault.spot.kind == NONE:
+        # Down to where a huge leaf could stand tables are made first thing, even if the fault then fails.
+        fault.spot = populate(fault.mm, fault.address, "fault: make tables", level=1)
     if fault.spot.level:
         outcome = huge_fault(fault)
         if outcome is not None:

@@ -38,12 +38,17 @@ def slice_bytes(fmt: PageTableFormat, page_bytes: int) -> int:
 
 
 def stranger_in_slice(mm: "Mm", start: int, end: int, page_bytes: int) -> "Vma | None":
-    """The lowest area with pages of another size in a slice that [start, end) would be in."""
+    """The lowest area with pages of another size in a slice that [start, end) would be in.
+
+    What lies in [start, end) itself does not count: it is free, or about to be replaced.
+    """
     fmt = mm.machine.fmt
     for vma in mm.vmas.overlapping(*_slices(start, end, _largest_slice(fmt))):
-        grain = max(slice_bytes(fmt, page_bytes), slice_bytes(fmt, vma.page_bytes))
-        low, high = _slices(start, end, grain)
-        if vma.page_bytes != page_bytes and vma.start < high and vma.end > low:
+        sliced = [size for size in (page_bytes, vma.page_bytes) if _is_sliced(fmt, size)]
+        if vma.page_bytes == page_bytes or not sliced:
+            continue
+        low, high = _slices(start, end, max(slice_bytes(fmt, size) for size in sliced))
+        if max(vma.start, low) < start or end < min(vma.end, high):
             return vma
     return None
 
@@ -64,4 +69,9 @@ def _slices(start: int, end: int, grain: int) -> tuple[int, int]:
 
 
 def _largest_slice(fmt: PageTableFormat) -> int:
-    return max(slice_bytes(fmt, size) for size in fmt.shapes if size == fmt.page_bytes or fmt.shape(size).n_tables)
+    return max((slice_bytes(fmt, size) for size in fmt.shapes if _is_sliced(fmt, size)), default=fmt.page_bytes)
+
+
+def _is_sliced(fmt: PageTableFormat, size: int) -> bool:
+    """Whether pages of a size need address space of their own."""
+    return size > fmt.page_bytes and bool(fmt.shape(size).n_tables)
