@@ -5,6 +5,7 @@ import runpy
 
 import pytest
 
+import pagewatch
 from support.tree import ROOT, short
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,3 +36,16 @@ _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 def test_links_between_documents_lead_somewhere(path):
     broken = [link for link in _LINK.findall(path.read_text()) if not (path.parent / link).exists()]
     assert not broken
+
+
+def test_every_public_name_is_in_the_reference():
+    """Errors are there as a module: all of it is public."""
+    shown = set(re.findall(r"^::: (\S+)$", (ROOT / "docs/api.md").read_text(), re.MULTILINE))
+    homes = {f"{home}.{name}" for name, home in pagewatch._HOME_OF.items() if home != "pagewatch.vocab.errors"}
+    assert homes <= shown
+    assert "pagewatch.vocab.errors" in shown
+
+
+def test_every_page_can_be_found_from_the_others():
+    listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text().split("nav:")[1]))
+    assert listed == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
