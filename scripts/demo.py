@@ -27,7 +27,7 @@ def main() -> int:
     recording, page = _BUILD / "recording", _BUILD / "report.html"
     program = [sort, "--buffer-size=200M", "--parallel=1", "--output=/dev/null", str(lines)]
     steps = [
-        [str(pagewatch), "record", "--force", "--hz", "20", "-o", str(recording), "--", *program],
+        [str(pagewatch), "record", "--force", "--hz", "30", "-o", str(recording), "--", *program],
         [str(pagewatch), "report", str(recording)],
         [str(pagewatch), "report", str(recording), "--force", "--html", str(page)],
     ]

@@ -93,7 +93,7 @@ def _summary(figures: Figures, width: int) -> RenderableType:
         share = wording.percent(totals.assumed_page_writes / totals.page_writes)
         facts.append(("assumed", wording.count(totals.assumed_page_writes), f"page writes ({share}) not watched"))
     grid = Table.grid(padding=(0, 2, 0, 0))
-    pairs = 2 if width >= 92 else 1
+    pairs = 2 if width >= _WIDE else 1
     for start in range(0, len(facts), pairs):
         cells: list[RenderableType] = []
         for name, number, more in facts[start : start + pairs]:
@@ -117,7 +117,8 @@ def _mappings(figures: Figures, width: int) -> RenderableType:
     if len(figures.mappings) > table.row_count:
         rest = sum(m.page_writes for m in figures.mappings) - sum(m.page_writes for m in shown)
         more = wording.plural(len(figures.mappings) - table.row_count, "more writable mapping")
-        lines.append(Text(f"and {more}, with {wording.plural(rest, 'page write')}", "dim"))
+        written = f"with {wording.plural(rest, 'page write')}" if rest else "never written"
+        lines.append(Text(f"and {more}, {written}", "dim"))
     return _indented(*lines)
 
 
