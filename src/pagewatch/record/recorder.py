@@ -238,10 +238,13 @@ class Recorder:
             at_ns, session.pid, exit_status=ending.exit_status if ending else None, reason=reason
         )
         self._last_ending = f"process {session.pid} ({session.name}) {reason}"
-        self._known_children.discard(session.pid)
         if ending is None:
+            self._known_children.discard(session.pid)
             self._note(f"{self._last_ending}; what it writes after that is recorded once it is attached again")
             self._try_open(session.pid, "written between its exec and being attached again")
+        else:
+            # It stays among its parent's children until the parent has asked for its status.
+            self._known_children.add(session.pid)
 
     def _look_for_children(self) -> None:
         """Attach to new children; where they are not to be followed, say once that they exist."""

@@ -252,6 +252,15 @@ def test_children_are_followed_until_the_last_one_ends(world: FakeProcesses, tmp
     assert "fork" in first.blind_spots[0].detail
 
 
+def test_a_recorded_child_that_ended_is_not_noted_as_missed(world: FakeProcesses, tmp_path: Path) -> None:
+    """Its parent has not asked for its status yet: it is still among the children."""
+    world.family[500] = [501]
+    world.at(350, lambda: world.end(501))
+    _, trace = record(world, tmp_path, Policy(hz=10, duration_s=1.0, follow=True))
+    assert [note.text for note in trace.notes] == []
+    assert {row.pid for row in trace.processes} == {500, 501}
+
+
 def test_children_that_cannot_be_followed_are_noted_once(world: FakeProcesses, tmp_path: Path) -> None:
     world.family[500] = [501, 502]
     world.ended[501] = Ending(0)
