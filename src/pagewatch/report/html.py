@@ -81,7 +81,7 @@ def _cards(figures: Figures) -> list[dict[str, str]]:
         {
             "name": "Unique pages",
             "number": wording.size(totals.unique_pages * page),
-            "more": f"{wording.count(totals.unique_pages)} pages written at least once",
+            "more": f"{wording.count(totals.unique_pages)} pages",
         },
         {
             "name": "Page writes",
@@ -96,7 +96,7 @@ def _cards(figures: Figures) -> list[dict[str, str]]:
         {
             "name": "Working set",
             "number": wording.size(totals.median_round_pages * page),
-            "more": f"median collect; peak {wording.size(totals.peak_round_pages * page)}",
+            "more": f"median; peak {wording.size(totals.peak_round_pages * page)}",
         },
         {
             "name": "Rewritten",
@@ -134,6 +134,7 @@ def _hot(figures: Figures, index: int) -> dict[str, str]:
     return {
         "label": wording.shorten(mapping.label, 48),
         "addresses": wording.addresses(hot.start, hot.end),
+        "process": captions.process(mapping) if len(figures.processes) > 1 else "",
         "size": wording.size(hot.end - hot.start),
         "epochs": f"{wording.count(hot.epochs)} of {wording.count(hot.of_epochs)}",
     }

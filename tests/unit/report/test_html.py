@@ -63,9 +63,10 @@ def test_figures_are_told_in_words() -> None:
     recording = Lively(n_epochs=30).recording()
     totals = compute(recording, rows=9, columns=9).totals
     page = page_of(recording)
-    assert f"{wording.count(totals.unique_pages)} pages written at least once" in page
+    assert f"{wording.count(totals.unique_pages)} pages</p>" in page
     assert "a file&#39;s bytes also change through write(2)" in page
     assert "process 4212 was forked by 4211" in page
+    assert '<bdi class="inline">python3 4211</bdi>' in page
 
 
 def test_without_bokeh_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
