@@ -11,7 +11,8 @@ from pagewatch.model.arch import ARCHES
 from pagewatch.model.explain import Story
 from pagewatch.scenarios.play import Explored, Played, explore, play
 from pagewatch.scenarios.script import Script, Variant, load, shipped_names
-from pagewatch.scenarios.session import HELP, Broken, Session
+from pagewatch.scenarios.session import HELP, Session
+from pagewatch.scenarios.world import Broken
 from pagewatch.vocab.errors import InvalidArgument
 
 _PROMPT = "model> "
@@ -133,7 +134,8 @@ def _as_lines(script: Script, results: list[tuple[Variant, Played, Explored | No
         yield from _story_lines(played.story, "     ")
         if explored is not None:
             scope = "all" if explored.complete else "the first"
-            yield f"   {scope} {explored.traces} interleavings: {explored.broken} break"
+            bound = "" if variant.preemptions is None else f" with at most {variant.preemptions} preemptions"
+            yield f"   {scope} {explored.traces} interleavings{bound}: {explored.broken} break"
 
 
 def _as_json(variant: Variant, played: Played, explored: Explored | None) -> dict[str, Any]:

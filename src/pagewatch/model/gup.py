@@ -75,15 +75,19 @@ def get_user_pages(mm: "Mm", start: int, n_pages: int, want: Want) -> list[Page]
 
 def _one(mm: "Mm", address: int, want: Want) -> Page:
     """Look and fault until the page is there; a userfaultfd may keep us waiting without any lock."""
+    unshare = mm.machine.quirks.gup_unshares
+    wants_exclusive = unshare != "never"
     while True:
         with mm.mmap_lock.shared:
             vma = mm.vmas.at(address)
             if vma is None:
                 raise os_error(errno.EFAULT, "get_user_pages")
             _check_area(vma, want)
-            found = _follow(mm, vma, address, want)
+            found = _follow(mm, vma, address, want, wants_exclusive=wants_exclusive)
             if isinstance(found, Page):
                 return found
+            if found is _Miss.UNSHARE and unshare == "once":
+                wants_exclusive = False
             fault = Fault(mm, vma, address, _access_of(want, found), user=False, per_vma=False)
             outcome = handle(fault)
         if fault.message is not None:
@@ -113,7 +117,7 @@ def _access_allowed(vma: "Vma", want: Want) -> bool:
     return bool(vma.flags & VM_WRITE) or (Want.FORCE in want and is_cow(vma))
 
 
-def _follow(mm: "Mm", vma: "Vma", address: int, want: Want) -> Page | _Miss:
+def _follow(mm: "Mm", vma: "Vma", address: int, want: Want, *, wants_exclusive: bool) -> Page | _Miss:
     """Grab the page if its entry serves, under the table's lock (``follow_page_mask``)."""
     spot = seek(mm, address, "gup: walk")
     if spot.kind != LEAF:
@@ -128,7 +132,7 @@ def _follow(mm: "Mm", vma: "Vma", address: int, want: Want) -> Page | _Miss:
         page = pfn - folio.pfn
         if Want.WRITE in want and not _may_write(mm, vma, fmt.flags(entry), Page(folio, page), want):
             return _Miss.FAULT
-        if not fmt.flags(entry) & WRITE and must_unshare(folio, page, want, vma):
+        if wants_exclusive and not fmt.flags(entry) & WRITE and must_unshare(folio, page, want, vma):
             return _Miss.UNSHARE
         grab(memory, folio, want)
     return Page(folio, page)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 def gup_fast(mm: "Mm", cpu: "Cpu", start: int, n_pages: int, want: Want) -> list[Page]:
     """Grab as many pages from ``start`` on (bytes) as can be had without a lock."""
     page_bytes = mm.machine.page_bytes
+    if cpu not in mm.cpus:  # who calls runs there, so flushes have to reach it
+        mm.cpus.append(cpu)
     sequence = _write_protect_sequence(mm)
     if Want.PIN in want and sequence & 1:
         return []
@@ -112,7 +114,8 @@ def _shared(mm: "Mm", spot: Spot, folio: "Folio", page: int, want: Want) -> bool
     """Whether a read pin must be preceded by an unshare, which only the slow way can do."""
     if spot.fmt.flags(spot.entry) & WRITE:
         return False
-    if mm.machine.quirks.gup_hugepd_skips_unshare and _in_hugepd(spot):
+    quirks = mm.machine.quirks
+    if quirks.gup_unshares == "never" or (quirks.gup_hugepd_skips_unshare and _in_hugepd(spot)):
         return False
     return must_unshare(folio, page, want, None)
 

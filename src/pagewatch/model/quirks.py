@@ -82,6 +82,11 @@ class Quirks:
     """Before 6.0 (fd35ca3d12cc): device migration did not carry the entry's dirty bit to the folio."""
     migrate_flushes_late: bool = False
     """Before 6.0 (60bae7370896): device migration flushed after it had released the page-table lock."""
+    scan_protects_beyond_report: bool = False
+    """PAGEMAP_SCAN protects a huge page although it reports only part of it: neither split nor left out."""
+    split_loses_late_dirty: bool = False
+    """Before 4.16 (d52605d7cb30): splitting a huge page went by its entry as it was before it was taken out, so
+    dirty bits that hardware set meanwhile were lost."""
     scan_flushes_only_changes: bool = False
     """Proposed in review and left aside: PAGEMAP_SCAN flushes up to the last entry that it protected. The
     kernel flushes up to where its walk of the table stopped."""
@@ -90,6 +95,8 @@ class Quirks:
     gup_fast_skips_pmd_recheck: bool = False
     """Before 6.1 (70cbc3cc78a9): fast GUP did not look at the directory entry again, and could take a page
     that a collapse was just replacing."""
+    gup_unshares: Literal["until exclusive", "once", "never"] = "until exclusive"
+    """Before 5.19 (a7f226604170) pins for reading did not unshare at all. "once" does not look again afterwards."""
     gup_hugepd_skips_unshare: bool = False
     """Before 6.10: fast GUP of a hugepd let read pins of pages through that are not exclusive."""
     collapse_sends_no_interrupt: bool = False

@@ -112,6 +112,8 @@ def _split_anonymous(mm: "Mm", vma: "Vma", spot: Spot, start: int) -> None:
     machine, fmt = mm.machine, spot.fmt
     # Invalid before the table stands: a TLB must never hold a huge and a small translation of one address.
     entry = spot.table.take_out(spot.slot, "split: invalidate")
+    if machine.quirks.split_loses_late_dirty:
+        entry = spot.entry
     flush_range(mm, start, start + (1 << fmt.shift))
     below = machine.tables.alloc(fmt.below(0))
     folio = folio_at(machine, fmt, entry)

@@ -1,15 +1,18 @@
 """Playing a scenario: under its own schedule, or under every one there is."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from pagewatch.explore.engine import Execution, Pending, run
+from pagewatch.explore.bounded import enumerate_bounded
+from pagewatch.explore.engine import Build, Execution, Pending, run
 from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model.errors import KernelBug
 from pagewatch.model.explain import Story
 from pagewatch.scenarios.script import Script, Variant
-from pagewatch.scenarios.session import Broken, Session
+from pagewatch.scenarios.session import Session
+from pagewatch.scenarios.world import Broken
 from pagewatch.steps import observed
 from pagewatch.vocab.errors import InvalidArgument
 
@@ -28,7 +31,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """Every run, one for each way that the CPUs' steps can really differ."""
+    """Every run: one for each way that the CPUs' steps can really differ, or with so many preemptions."""
 
     traces: int
     broken: int
@@ -52,7 +55,7 @@ def play(script: Script, variant: Variant) -> Played:
 
 
 def explore(variant: Variant, *, limit: int) -> Explored:
-    """Run a variant in every way there is, at most ``limit`` of them."""
+    """Run a variant in every way there is, or that it asks for; at most ``limit`` of them."""
     sessions: list[Session] = []
 
     def build() -> list[Callable[[], None]]:
@@ -60,7 +63,7 @@ def explore(variant: Variant, *, limit: int) -> Explored:
         return _threads(sessions[-1], variant, [])
 
     traces = broken = 0
-    for execution in islice(enumerate_traces(build), limit + 1):
+    for execution in islice(_executions(variant, build), limit + 1):
         if traces == limit:
             return Explored(traces, broken, complete=False)
         traces += 1
@@ -68,8 +71,16 @@ def explore(variant: Variant, *, limit: int) -> Explored:
     return Explored(traces, broken, complete=True)
 
 
+def _executions(variant: Variant, build: Build) -> Iterator[Execution]:
+    if variant.preemptions is None:
+        return enumerate_traces(build)
+    stops = variant.stops
+    before = (lambda label: label.startswith(stops)) if stops else None
+    return enumerate_bounded(build, variant.preemptions, before=before)
+
+
 def _set_up(variant: Variant) -> Session:
-    session = Session(quirks=variant.quirks)
+    session = Session(arch=variant.arch, quirks=variant.quirks)
     for line in variant.setup:
         session.run(line)
     return session
@@ -108,7 +119,7 @@ def _said(who: str, line: str, answer: str) -> str:
 
 def _scripted(schedule: Sequence[str]) -> Callable[[tuple[int, ...], Sequence[Pending]], int]:
     """A chooser that follows the lines of a schedule."""
-    lines = [_parse_line(line) for line in schedule]
+    lines = [parsed for line in schedule for parsed in _parse_line(line)]
 
     def choose(runnable: tuple[int, ...], pending: Sequence[Pending]) -> int:
         while lines:
@@ -126,9 +137,12 @@ def _scripted(schedule: Sequence[str]) -> Callable[[tuple[int, ...], Sequence[Pe
     return choose
 
 
-def _parse_line(line: str) -> tuple[int, str, str]:
-    cpu, _, rest = line.partition(" ")
-    until, _, label = rest.partition(" ")
-    if cpu not in ("cpu0", "cpu1") or until not in ("", "to", "before") or bool(until) != bool(label):
-        raise InvalidArgument(f"schedule: {line!r} is not 'cpuN', 'cpuN to LABEL' or 'cpuN before LABEL'")
-    return int(cpu[3:]), until, label
+_LINE = re.compile(r"cpu([01])(?: (?:(to) (.+?)(?: \* (\d+))?|(before) (.+)))?")
+
+
+def _parse_line(line: str) -> list[tuple[int, str, str]]:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise InvalidArgument(f"schedule: {line!r} is not 'cpuN', 'cpuN to LABEL [* TIMES]' or 'cpuN before LABEL'")
+    cpu, to, reached, times, before, ahead = match.groups()
+    return [(int(cpu), to or before or "", reached or ahead or "")] * int(times or 1)

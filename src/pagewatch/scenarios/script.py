@@ -5,7 +5,8 @@
     title = "..."
     story = "what goes wrong, and why"
     system = 26
-    watch = "a"                     # the area whose pages are explained
+    watch = "a"                     # the pages that are explained
+    arch = "x86_64"                 # the page-table format, if it is another
     setup = ["map a 1", ...]        # statements, see pagewatch.scenarios.session
     cpu0 = ["migrate a"]
     cpu1 = ["try-store a[0] new"]
@@ -17,8 +18,11 @@
     breaks = true
     [variants.kernel]
 
-A variant may replace any list of statements and the schedule. A line of the schedule runs one CPU: to its
-end, ``to`` the end of its next step of that label, or to just ``before`` it.
+A variant may replace the format, any list of statements and the schedule. A line of the schedule runs one CPU:
+to its end, ``to`` the end of its next step of that label (``* 3`` behind it: of the third), or to just ``before`` it.
+
+Where two CPUs have too many interleavings, ``preemptions`` says how often one may be stopped in favour of the
+other, and ``stops``, the beginnings of labels, before which steps.
 """
 
 import tomllib
@@ -29,9 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from pagewatch.model import Quirks
+from pagewatch.model.arch import ARCHES
 from pagewatch.vocab.errors import InvalidArgument
 
-_LISTS = ("setup", "cpu0", "cpu1", "finally", "schedule")
+_LISTS = ("setup", "cpu0", "cpu1", "finally", "schedule", "stops")
 _TEXTS = ("title", "story", "watch")
 
 
@@ -40,6 +45,7 @@ class Variant:
     """One form of a scenario: under one choice of kernel behaviours."""
 
     name: str
+    arch: str
     quirks: Quirks
     breaks: bool
     """Whether what must hold does not, under the schedule."""
@@ -49,6 +55,10 @@ class Variant:
     final: tuple[str, ...]
     """Statements after both, with what must hold."""
     schedule: tuple[str, ...]
+    preemptions: int | None
+    """How often exploring stops a CPU in favour of the other; None for as often as can be."""
+    stops: tuple[str, ...]
+    """Exploring stops a CPU only before steps whose labels begin so; () for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +105,7 @@ def parse(name: str, text: str) -> Script:
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgument(f"{name}: {error}") from error
     variants = table.pop("variants", {})
-    _check_keys(name, table, {*_LISTS, *_TEXTS, "system"})
+    _check_keys(name, table, {*_LISTS, *_TEXTS, "system", "arch", "preemptions"})
     if not isinstance(variants, dict) or not variants:
         raise InvalidArgument(f"{name}: no [variants.NAME]")
     system = table.get("system", 0)
@@ -109,19 +119,28 @@ def parse(name: str, text: str) -> Script:
 def _variant(where: str, name: str, table: Mapping[str, Any], own: object) -> Variant:
     if not isinstance(own, dict):
         raise InvalidArgument(f"{where}: not a table")
-    _check_keys(where, own, {*_LISTS, "quirks", "breaks"})
+    _check_keys(where, own, {*_LISTS, "quirks", "breaks", "arch", "preemptions"})
     lists = {key: _strings(where, key, own.get(key, table.get(key, []))) for key in _LISTS}
     breaks = own.get("breaks", False)
     if not isinstance(breaks, bool):
         raise InvalidArgument(f"{where}: breaks is true or false")
+    arch = own.get("arch", table.get("arch", "x86_64"))
+    if arch not in ARCHES:
+        raise InvalidArgument(f"{where}: unknown arch {arch!r}; known: {', '.join(ARCHES)}")
+    preemptions = own.get("preemptions", table.get("preemptions"))
+    if not (preemptions is None or (isinstance(preemptions, int) and preemptions >= 0)):
+        raise InvalidArgument(f"{where}: preemptions is a number")
     return Variant(
         name=name,
+        arch=arch,
         quirks=_quirks(where, own.get("quirks", {})),
         breaks=breaks,
         setup=lists["setup"],
         cpus=(lists["cpu0"], lists["cpu1"]),
         final=lists["finally"],
         schedule=lists["schedule"],
+        preemptions=preemptions,
+        stops=lists["stops"],
     )
 
 

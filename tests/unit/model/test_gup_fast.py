@@ -99,6 +99,14 @@ def test_it_takes_pages_of_a_huge_page() -> None:
     assert [page.number for page in pages] == [3, 4]
 
 
+def test_a_flush_by_interrupt_waits_for_a_walk_even_on_a_cpu_that_has_not_stored_yet() -> None:
+    area = Area(1)
+    area.store(0)
+    assert area.process.mm.cpus == [area.kernel.machine.cpus[0]]
+    with area.process.pin(area.start, 1, cpu=1):
+        assert set(area.process.mm.cpus) == set(area.kernel.machine.cpus)
+
+
 # Races
 
 

@@ -61,13 +61,30 @@ def test_a_cpu_can_be_stopped_before_a_step() -> None:
     assert labels.index((0, "tlb: fill")) < labels.index((1, "tlb: fill"))
 
 
+def test_a_bound_leaves_interleavings_out_and_none_that_takes_fewer_preemptions() -> None:
+    n = [
+        explore(parse("s", f"preemptions = {k}\n" + SMALL.format(schedule="[]")).variants[0], limit=9999)
+        for k in (0, 1)
+    ]
+    assert n[0].traces == 2
+    assert 0 < n[0].broken < n[0].traces < n[1].traces
+
+
 def test_a_limit_is_told() -> None:
     script = parse("small", SMALL.format(schedule="[]"))
     explored = explore(script.variants[0], limit=1)
     assert (explored.traces, explored.complete) == (1, False)
 
 
-@pytest.mark.parametrize("line", ["cpu2", "cpu0 until x", "cpu0 to", "go"])
+def test_a_cpu_can_be_run_to_the_end_of_a_later_step_of_a_label() -> None:
+    """CPU 0 looks its TLB up before the fault and after it; until the second time it has not stored."""
+    script = parse("small", SMALL.format(schedule='["cpu0 to tlb: look up * 2", "cpu1", "cpu0"]'))
+    events = [(event.thread, event.label) for event in play(script, script.variants[0]).story.events]
+    assert events.index((1, "store")) < events.index((0, "store"))
+    assert events.index((0, "fault: find the area")) < events.index((1, "store"))
+
+
+@pytest.mark.parametrize("line", ["cpu2", "cpu0 until x", "cpu0 to", "go", "cpu0 before"])
 def test_a_schedule_that_makes_no_sense_is_refused(line: str) -> None:
     script = parse("small", SMALL.format(schedule=f'["{line}"]'))
     with pytest.raises(InvalidArgument, match="schedule"):

@@ -15,6 +15,13 @@ def test_a_variant_replaces_lists_and_inherits_the_rest() -> None:
     assert script.variants[0].cpus == (("flush",), ())
 
 
+def test_a_format_and_a_bound_hold_for_all_variants_that_name_no_other() -> None:
+    head = HEAD + 'arch = "ppc64-radix-64k"\npreemptions = 1\nstops = ["gup"]\n'
+    first, second = parse("x", head + '[variants.v]\n[variants.w]\narch = "arm64-4k"\npreemptions = 0\n').variants
+    assert (first.arch, first.preemptions, first.stops) == ("ppc64-radix-64k", 1, ("gup",))
+    assert (second.arch, second.preemptions, second.stops) == ("arm64-4k", 0, ("gup",))
+
+
 def test_quirks_are_set_by_name() -> None:
     script = parse("x", HEAD + "[variants.v]\nquirks = { migrate_drops_dirty = true }\nbreaks = true\n")
     assert script.variants[0].quirks.migrate_drops_dirty
@@ -32,6 +39,8 @@ def test_quirks_are_set_by_name() -> None:
         (HEAD + "[variants.v]\nbreaks = 1\n", "breaks is true or false"),
         (HEAD + 'setup = "map a 1"\n[variants.v]\n', "setup is a list"),
         (HEAD + 'system = "five"\n[variants.v]\n', "system is a number"),
+        (HEAD + 'arch = "z80"\n[variants.v]\n', "unknown arch 'z80'"),
+        (HEAD + "preemptions = -1\n[variants.v]\n", "preemptions is a number"),
         ('title = "t"\n[variants.v]\n', "story is missing"),
     ],
 )

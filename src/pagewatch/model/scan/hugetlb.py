@@ -87,7 +87,7 @@ class HugetlbScan:
             end, stop = self._output.push(bits, start, end)
             if end == start or not bits & WRITTEN:
                 return not stop
-            if end - start != self._whole_bytes:
+            if end - start != self._whole_bytes and not self._mm.machine.quirks.scan_protects_beyond_report:
                 self._output.back_out(start, end)
                 self._output.leave_out(start)
                 return True

@@ -127,7 +127,8 @@ class ScanWalk:
         end, stop = self._output.push(bits, span.start, span.end)
         if end == span.start or not self._protect or not bits & WRITTEN:
             return not stop
-        if end - span.start != 1 << table.fmt.shift:
+        partial = end - span.start != 1 << table.fmt.shift
+        if partial and not self._mm.machine.quirks.scan_protects_beyond_report:
             split_locked(self._mm, self._vma, span.spot, span.start)
             self._output.back_out(span.start, end)
             return True
