@@ -8,9 +8,11 @@ Goes on after a difference, shows each once in its shortest form, and exits with
 import argparse
 import sys
 import time
+from collections import Counter
 from itertools import cycle
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -18,11 +20,15 @@ from support.hugepages import khugepaged_asleep
 from support.versus.comparison import Difference, difference_of, shrunk
 from support.versus.histories import Histories
 from support.versus.live import Live
-from support.versus.outcomes import LARGE
 from support.versus.quirks import probed
+from support.versus.surroundings import ALL, Surroundings
 
 _CHUNK = 250
-"""Hypothesis remembers what it has tried; now and then it may forget. Small and large arenas take turns."""
+"""Sequences: Hypothesis remembers what it has tried; now and then it may forget. Surroundings take turns by chunks."""
+_CHUNK_ALONE = 100
+"""Where others have to wait for the machine."""
+_PAUSE_S = 0.2
+"""Then it is their turn."""
 _REPEATS = 3
 
 
@@ -47,20 +53,29 @@ def main() -> int:
     counts = Histories.counts
     tally = Tally()
     began = time.monotonic()
+    where: Counter[str] = Counter()
     with khugepaged_asleep(), Live() as live:
         small, quirks = probed(live)
         Collecting.live, Collecting.quirks = live, quirks
-        arenas = cycle((small, LARGE._replace(categories=small.categories)))
+        turns = cycle(_possible())
         while (done := counts["sequences"]) < options.sequences and len(tally.shown) < options.stop_after:
-            Collecting.arena = next(arenas)
-            _run_chunk(options.seed + done, min(_CHUNK, options.sequences - done), options.steps)
-            tally.take(Collecting.differences)
+            turn = next(turns)
+            Collecting.arena = turn.arena._replace(categories=small.categories)
+            size = _CHUNK_ALONE if turn.changes_machine else _CHUNK
+            with turn.prepared():
+                _run_chunk(options.seed + done, min(size, options.sequences - done), options.steps)
+                tally.take(Collecting.differences)
+                live.close()
+            where[turn.name] += counts["sequences"] - done
             rate = counts["sequences"] / (time.monotonic() - began) * 60
             sys.stderr.write(f"{counts['sequences']} sequences, {rate:.0f} a minute\n")
+            time.sleep(_PAUSE_S)
     names = ", ".join(f"{n} {name}" for name, n in counts.most_common() if name not in ("sequences", "steps"))
     sys.stdout.write(
         f"{counts['sequences']} sequences, {counts['steps']} steps, {len(tally.shown)} differences, "
         f"{tally.n_unsteady} not seen again (seed {options.seed}, {time.monotonic() - began:.0f} s)\n{names}\n"
+        + "; ".join(f"{n} in {name}" for name, n in where.items())
+        + "\n"
     )
     return 1 if tally.shown else 0
 
@@ -88,6 +103,18 @@ class Tally:
                 self.shown.add(shape)
                 sys.stdout.write(f"{small}\n\n")
         differences.clear()
+
+
+def _possible() -> list[Surroundings]:
+    """Those that this machine can offer; what it cannot is said."""
+    found = []
+    for each in ALL.values():
+        try:
+            with each.prepared():
+                found.append(each)
+        except pytest.skip.Exception as reason:
+            sys.stderr.write(f"not in {each.name}: {reason}\n")
+    return found
 
 
 def _run_chunk(number: int, n_sequences: int, n_steps: int) -> None:

@@ -18,7 +18,7 @@ READ, READ_WRITE = 1, 3
 DONTNEED, WIPEONFORK, KEEPONFORK, GUARD_INSTALL = 4, 18, 19, 102
 MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4
 WPALLOWED = 1
-EXCLUSIVE, WP_MARKER, GUARD_MARKER = 1 << 1, 1 << 2 | 1 << 7, 1 << 3 | 1 << 7
+EXCLUSIVE, POISON_MARKER, WP_MARKER, GUARD_MARKER = 1 << 1, 1 << 7, 1 << 2 | 1 << 7, 1 << 3 | 1 << 7
 """Bits 55 and up of pagemap words: present 1 << 8, swap 1 << 7, file 1 << 6, guard 1 << 3, wp 1 << 2."""
 SIGSEGV_UNMAPPED, SIGBUS = (11, 1), (7, 2)
 
@@ -102,6 +102,17 @@ class TestFiles:
         cut = ("truncate", 0, file, 5 * 4096 + 8)
         *_, again = both(mapped(file), cut, ("store", 0, 5, 1), cut)
         assert words(again)[5]
+
+    def test_poison_outlives_a_hole_in_the_file(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 8, WP), ("poison", 0, 0, 2, 1))
+        *_, punched = both(mapped("memfd"), *watch, ("punch", 0, "memfd", 0, 8))
+        assert words(punched)[2] == POISON_MARKER
+
+    def test_a_scan_protects_poison_and_nothing_takes_it_back(self, both):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 8, WP), ("poison", 0, 0, 2, 1))
+        scan = ("scan", 0, 0x10_4000_0000 - 8 * 4096, 0x10_4000_0000, 1, (0, 2, 0, 2), (0, 20, 1))
+        *_, closed = both(mapped("memfd"), *watch, scan, ("close", 0, 0))
+        assert words(closed)[2] == POISON_MARKER | WP_MARKER
 
 
 class TestAreas:

@@ -5,16 +5,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from support.versus.histories import Histories
+from support.versus.surroundings import ALL
 
 _SETTINGS = settings(
-    max_examples=150, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["small", "large"])
-def test_random_histories_look_the_same_on_the_kernel_and_on_the_model(kernel, large, size):
+@pytest.mark.parametrize("name", ALL)
+def test_random_histories_look_the_same_on_the_kernel_and_on_the_model(kernel, name):
     live, small, quirks = kernel
-    arena = large if size == "large" else small
+    arena = ALL[name].arena._replace(categories=small.categories)
     machine = type("Bound", (Histories,), {"live": live, "arena": arena, "quirks": quirks})
-    run_state_machine_as_test(machine, settings=_SETTINGS)
+    with ALL[name].prepared():
+        try:
+            run_state_machine_as_test(machine, settings=_SETTINGS)
+        finally:
+            live.close()

@@ -8,12 +8,14 @@ import errno
 import pytest
 
 from support.hugepages import hugetlb_pages
+from support.machine import swapping
+from support.versus.comparison import compare
 
 ASYNC, WP = 1 << 15, 2
-HUGEPAGE, POPULATE_READ, COLLAPSE = 14, 22, 25
+DONTNEED, FREE, HUGEPAGE, PAGEOUT, POPULATE_READ, COLLAPSE = 4, 8, 14, 21, 22, 25
 READ, READ_WRITE = 1, 3
-PRESENT, HUGE = 0x8, 0x40
-EXCLUSIVE, FILE = 1 << 1, 1 << 6
+PRESENT, PFNZERO, HUGE = 0x8, 0x20, 0x40
+EXCLUSIVE, FILE, SWAP = 1 << 1, 1 << 6, 1 << 7
 """Bits 55 and up of pagemap words."""
 
 
@@ -23,13 +25,20 @@ def mapped(kind="anon", prot=READ_WRITE):
 
 
 def is_huge(outcome, page):
-    address = 0x10_8000_0000 + (page - 512) * 4096
-    return any(bits & HUGE and start <= address < end for start, end, bits in outcome[1][0])
+    return bool(categories(outcome, page) & HUGE)
 
 
 def present(outcome, page):
+    return bool(categories(outcome, page) & PRESENT)
+
+
+def zero_page(outcome, page):
+    return bool(categories(outcome, page) & PFNZERO)
+
+
+def categories(outcome, page):
     address = 0x10_8000_0000 + (page - 512) * 4096
-    return any(bits & PRESENT and start <= address < end for start, end, bits in outcome[1][0])
+    return next((bits for start, end, bits in outcome[1][0] if start <= address < end), 0)
 
 
 def areas(outcome):
@@ -54,6 +63,48 @@ def pool():
 def collapsed(kind):
     """The first huge page of a file, mapped as one."""
     return (*mapped(kind), ("madvise", 0, 0, 512, POPULATE_READ), ("madvise", 0, 0, 512, COLLAPSE))
+
+
+def huge_memory():
+    """The second huge page, stored to at its last but one page."""
+    return (*mapped(), ("store", 0, 1022, 64))
+
+
+class TestLazyFree:
+    def test_a_shared_huge_page_stays_whole(self, both_large):
+        *_, freed = both_large(*huge_memory(), ("fork", 0, 1), ("madvise", 0, 1022, 1, FREE))
+        assert is_huge(freed, 1022)
+        small = (("fork", 0, 1), ("madvise", 0, 512, 1, DONTNEED), ("madvise", 0, 1022, 1, FREE), ("store", 0, 514, 1))
+        *_, stored = both_large(*huge_memory(), *small)
+        assert not zero_page(stored, 700)
+
+    def test_part_of_the_huge_zero_page_is_left_alone(self, both_large):
+        *_, freed = both_large(*mapped(), ("load", 0, 1022), ("madvise", 0, 1022, 1, FREE))
+        assert is_huge(freed, 1022)
+
+    def test_a_huge_page_that_is_half_protected_is_split(self, both_large):
+        watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 1040, WP), ("writeprotect", 0, 0, 512, 256, 1))
+        *_, freed = both_large(*huge_memory(), *watch, ("madvise", 0, 512, 512, FREE))
+        assert zero_page(freed, 700)
+        assert not zero_page(freed, 1022)
+
+
+class TestPageOut:
+    def test_what_is_left_of_a_huge_page_becomes_the_zero_page_where_it_is_zeros(self, kernel, large):
+        live, _, quirks = kernel
+        with swapping():
+            script = (*huge_memory(), ("madvise", 0, 1022, 1, PAGEOUT))
+            *_, out = compare(live, large._replace(swap=True), script, quirks)
+        assert zero_page(out, 1023)
+        assert word(out, 1022) == SWAP
+
+
+class TestFork:
+    @pytest.mark.usefixtures("pool")
+    def test_the_child_has_upper_tables_where_the_parent_has_some(self, both_large):
+        touched = (("store", 0, 512, 1), ("mmap", 0, 512, 512, "hugetlb", READ_WRITE, 0))
+        *_, child = both_large(mapped()[0], *touched, ("fork", 0, 1), ("munmap", 1, 0, 1))
+        assert is_huge(child, 512)  # an empty entry of hugetlb memory; without a table it would not be called so
 
 
 class TestFiles:
@@ -92,6 +143,15 @@ class TestHugetlb:
     def test_what_cannot_be_replaced_leaves_areas_cut(self, both_large):
         huge = ("mmap", 0, 512, 512, "hugetlb", READ_WRITE, 0)
         *_, refused = both_large(*mapped(), huge, ("mmap", 0, 2, 511, "anon", READ_WRITE, 0))
+        assert refused[0] == ("errno", errno.EINVAL)
+        assert areas(refused) == [(0, 2), (2, 512), (512, 1024), (1024, 1040)]
+
+    def test_unregistering_ends_inside_a_huge_page_that_nobody_watches(self, both_large):
+        huge = ("mmap", 0, 512, 512, "hugetlb-private", READ_WRITE, 0)
+        *_, done = both_large(*mapped("shared"), ("uffd", 0, 1, ASYNC), huge, ("unregister", 0, 1, 2, 512))
+        assert done[0] == ("ok", None)
+        watch = (("uffd", 0, 1, ASYNC), huge, ("register", 0, 1, 0, 1024, WP))
+        *_, refused = both_large(*mapped("shared"), *watch, ("unregister", 0, 1, 2, 512))
         assert refused[0] == ("errno", errno.EINVAL)
         assert areas(refused) == [(0, 2), (2, 512), (512, 1024), (1024, 1040)]
 

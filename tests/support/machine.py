@@ -37,6 +37,13 @@ def machine_lock(kind: int) -> Iterator[None]:
 @pytest.fixture
 def swap() -> Iterator[None]:
     """A swap area on compressed memory, or a skipped test."""
+    with swapping():
+        yield
+
+
+@contextmanager
+def swapping() -> Iterator[None]:
+    """Have a swap area on compressed memory. Skips where it cannot be had."""
     if not (_ZRAM / "hot_add").exists():
         pytest.skip("needs the zram driver to swap to")
     if os.geteuid():

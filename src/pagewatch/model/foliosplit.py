@@ -30,23 +30,63 @@ if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
     from pagewatch.model.vma import Vma
 
+_UNEVEN = YOUNG | DIRTY | SOFT_DIRTY | WRITE
+"""Flags in which leaves of one run may differ."""
+
 
 def split_large_folios(mm: "Mm", start: int, end: int, *, whole: bool, zero_pages: bool = True) -> None:
-    """Split the large anonymous folios that [start, end) maps; what is in use stays large.
+    """Split the large folios that [start, end) maps only in part, or not evenly; what is in use stays large.
+
+    So do folios that others map, too, and huge zero pages (``madvise_free_pte_range`` and kin).
 
     :param whole: those that lie in the range with all their pages, too.
+    :param zero_pages: whether of these, too, pages that are all zeros become the zero page.
     """
     machine = mm.machine
     found: dict[int, Folio] = {}
-    inside: dict[int, int] = {}
-    for leaf in for_each_leaf(mm, start, end, "split: look"):
-        folio = folio_at(machine, leaf.spot.fmt, leaf.spot.entry)
-        if folio is not None and folio.order and folio.anon and not folio.hugetlb:
-            found[folio.pfn] = folio
-            inside[folio.pfn] = inside.get(folio.pfn, 0) + (leaf.end - leaf.start >> machine.page_shift)
+    longest: dict[int, int] = {}
+    for folio, n_pages in _runs(mm, start, end):
+        found[folio.pfn] = folio
+        longest[folio.pfn] = max(n_pages, longest.get(folio.pfn, 0))
     for folio in found.values():
-        if whole or inside[folio.pfn] < folio.n_pages:
-            try_split_folio(machine, folio, zero_pages=zero_pages)
+        partly = longest[folio.pfn] < folio.n_pages
+        if (whole or partly) and not is_mapped_by_others(mm, folio):
+            try_split_folio(machine, folio, zero_pages=zero_pages or partly)
+
+
+def _runs(mm: "Mm", start: int, end: int) -> "Iterator[tuple[Folio, int]]":
+    """Large anonymous folios of a range, each with pages that adjoin and have the same flags (``folio_pte_batch``)."""
+    machine = mm.machine
+    current: Folio | None = None
+    n_pages, expected = 0, (0, 0)
+    for leaf in for_each_leaf(mm, start, end, "split: look"):
+        fmt, entry = leaf.spot.fmt, leaf.spot.entry
+        folio = folio_at(machine, fmt, entry)
+        if folio is None or not folio.order or not folio.anon or folio.hugetlb:
+            continue
+        seen = (leaf.pfn, fmt.flags(entry) & ~_UNEVEN)
+        more = leaf.end - leaf.start >> machine.page_shift
+        if folio is not current or seen != expected:
+            if current is not None:
+                yield current, n_pages
+            current, n_pages = folio, 0
+        n_pages += more
+        expected = (leaf.pfn + more, seen[1])
+    if current is not None:
+        yield current, n_pages
+
+
+def is_mapped_by_others(mm: "Mm", folio: "Folio") -> bool:
+    """Whether another address space may map part of a folio (``folio_maybe_mapped_shared``)."""
+    machine = mm.machine
+    n_bytes = folio.n_pages << machine.page_shift
+    for other, vma, address in mappings_of(machine, folio):
+        if other is mm:
+            continue
+        for leaf in for_each_leaf(other, max(vma.start, address), min(vma.end, address + n_bytes), "split: others"):
+            if folio_at(machine, leaf.spot.fmt, leaf.spot.entry) is folio:
+                return True
+    return False
 
 
 def try_split_folio(machine: "Machine", folio: "Folio", *, at: int | None = None, zero_pages: bool = True) -> bool:

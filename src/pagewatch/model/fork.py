@@ -109,7 +109,9 @@ def _copy_small(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
         for span in locked_spans(parent, vma.start, vma.end, "fork: walk"):
             level = span.spot.level
             if span.hole or (level and not vma.anonymous):
-                continue  # a file's huge leaf is found again by the child's faults
+                # A file's huge leaf is found again by the child's faults; the tables above it are made at once.
+                populate(child, span.start, "fork: make upper tables", level)
+                continue
             if level and _is_pinned(parent.machine, span.spot):
                 split_locked(parent, vma, span.spot, span.start)
                 continue

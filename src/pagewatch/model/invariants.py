@@ -12,6 +12,8 @@ from pagewatch.model.arch.format import (
     DEVICE,
     DIRTY,
     LEAF,
+    MARKER_GUARD,
+    MARKER_POISON,
     MARKER_UFFD_WP,
     MIGRATION,
     NONE,
@@ -140,8 +142,10 @@ def _entry(mm: "Mm", address: int, spot: Spot, mapped: Counter[int], swapped: Co
     if vma is None:
         yield f"{where} lies in no area"
         return
-    flags = fmt.flags(entry)
-    if (flags & UFFD_WP or fmt.marker(entry) & MARKER_UFFD_WP) and not vma.uffd_wp:
+    flags, payload = fmt.flags(entry), fmt.marker(entry)
+    # Scans protect poison and guards, too, and nothing takes that back.
+    protected = (flags & UFFD_WP or payload & MARKER_UFFD_WP) and not payload & (MARKER_GUARD | MARKER_POISON)
+    if protected and not vma.uffd_wp:
         yield f"{where} is protected, but nobody watches its area"
     if kind == SWAP:
         swapped[fmt.swap(entry)[1]] += 1

@@ -5,19 +5,20 @@ from typing import TYPE_CHECKING
 from pagewatch.model.arch.format import DIRTY, LEAF, MARKER, MARKER_POISON, SWAP, YOUNG
 from pagewatch.model.foliosplit import split_large_folios
 from pagewatch.model.pages import folio_at
-from pagewatch.model.thp import whole_spans
 from pagewatch.model.tlb import flush_range
+from pagewatch.model.walk import locked_spans
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
     from pagewatch.model.tables import Table
-    from pagewatch.model.vma import Vma
 
 
-def mark_lazy_free(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
+def mark_lazy_free(mm: "Mm", start: int, end: int) -> None:
     """Make anonymous leaves clean, so that reclaim may drop them; swapped pages are dropped at once."""
     split_large_folios(mm, start, end, whole=False)
-    for span in whole_spans(mm, vma, start, end, "lazy free: walk"):
+    for span in locked_spans(mm, start, end, "lazy free: walk"):
+        if span.hole or span.partial:
+            continue  # a huge page that could not be split
         changed = [_mark(mm, span.spot.table, index) for index in span.indexes]
         if any(changed):
             flush_range(mm, span.start, span.end)
@@ -35,7 +36,7 @@ def _mark(mm: "Mm", table: "Table", index: int) -> bool:
     if kind != LEAF:
         return False
     folio = folio_at(machine, fmt, entry)
-    if folio is None or not folio.anon or folio.mapcount != 1:
+    if folio is None or not folio.anon or folio.mapcount != (1 if fmt.level else folio.n_pages):
         return False
     folio.lazy_free = True
     folio.dirty = False

@@ -117,7 +117,7 @@ def _free(mm: "Mm", vma: Vma, start: int, end: int) -> None:
         raise os_error(errno.EINVAL, "madvise")
     deliver([removing(vma, start, end)])
     with mm.mmap_lock.shared:
-        mark_lazy_free(mm, vma, start, end)
+        mark_lazy_free(mm, start, end)
 
 
 def _remove(mm: "Mm", vma: Vma, start: int, end: int) -> None:

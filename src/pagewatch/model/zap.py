@@ -14,6 +14,7 @@ from pagewatch.model.arch.format import (
     LEAF,
     MARKER,
     MARKER_GUARD,
+    MARKER_POISON,
     MARKER_UFFD_WP,
     SWAP,
 )
@@ -95,7 +96,7 @@ def _zap_absent(gather: Gather, vma: "Vma", spot: Spot, how: Zap) -> None:
         return
     if kind == MARKER:
         payload = fmt.marker(entry)
-        if payload & MARKER_GUARD and how is not Zap.UNMAP:
+        if (payload & MARKER_GUARD and how is not Zap.UNMAP) or (payload & MARKER_POISON and how is Zap.HOLE):
             return
         if payload & MARKER_UFFD_WP and not vma.anonymous and how is not Zap.UNMAP:
             return

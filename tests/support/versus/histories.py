@@ -128,8 +128,8 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.arena.swap)
     @rule(who=WHO, part=PARTS)
     def pageout(self, who: int, part: Part) -> None:
-        page, n = self.arena.part(*part)
-        if not self.modelled.maps_disk(who, page, n):
+        who, (page, n) = who % len(self.parents), self.arena.part(*part)
+        if not self.modelled.maps_disk(who, page, n) and not self.modelled.maps_large_cached(who, page, n):
             self.step("madvise", who, page, n, int(Advice.PAGEOUT))
 
     @rule(who=WHO, part=PARTS)

@@ -90,6 +90,12 @@ class Modelled:
         areas = self.processes[who].mm.vmas.overlapping(start, end)
         return any(vma.file is not None and vma.file.kind is FileKind.DISK for vma in areas)
 
+    def maps_large_cached(self, who: int, page: int, n_pages: int) -> bool:
+        """Whether any of these pages is memory of a file with large folios: what comes back of them may be as large."""
+        start, end = self.arena.at(page), self.arena.at(page + n_pages)
+        files = (vma.file for vma in self.processes[who].mm.vmas.overlapping(start, end) if not vma.hugetlb)
+        return any(folio.order for file in files if file is not None for folio in file.folios.values())
+
     def check(self) -> None:
         """Every invariant of the model."""
         check(self.kernel.machine)

@@ -48,7 +48,7 @@ def register(context: Context, start: int, n_bytes: int, mode: Mode) -> None:
     with mm.write_locked():
         areas = _areas(mm, start, end, "UFFDIO_REGISTER")
         for vma in areas:
-            _check(context, vma, flags)
+            _check(context, vma, flags, end)
         for vma in areas:
             if vma.uffd is context and vma.flags & flags == flags:
                 continue  # watched for that already, and perhaps for more, which then stays
@@ -99,19 +99,20 @@ def exact_range(mm: "Mm", start: int, n_bytes: int, what: str) -> int:
 
 
 def _areas(mm: "Mm", start: int, end: int, what: str) -> list[Vma]:
+    """The areas of a range, whose start must not be inside a huge page."""
     areas = mm.vmas.overlapping(start, end)
-    if not areas or any(
-        max(start, vma.start) & vma.page_bytes - 1 or min(end, vma.end) & vma.page_bytes - 1 for vma in areas
-    ):
+    if not areas or max(start, areas[0].start) & areas[0].page_bytes - 1:
         raise os_error(errno.EINVAL, what)
     return areas
 
 
-def _check(context: Context, vma: Vma, flags: int) -> None:
+def _check(context: Context, vma: Vma, flags: int, end: int) -> None:
     if not _can_watch(context, vma, flags):
         raise os_error(errno.EINVAL, "UFFDIO_REGISTER")
     if not vma.flags & VM_MAYWRITE:
         raise os_error(errno.EPERM, "UFFDIO_REGISTER")
+    if min(end, vma.end) & vma.page_bytes - 1:
+        raise os_error(errno.EINVAL, "UFFDIO_REGISTER")
     if vma.uffd is not None and vma.uffd is not context:
         raise os_error(errno.EBUSY, "UFFDIO_REGISTER")
 
