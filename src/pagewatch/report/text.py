@@ -18,7 +18,8 @@ _N_NOTES = 8
 _INDENT = 2
 _LEAST_LABEL = 19
 """Letters: ``[anon]`` and an address."""
-_WIDE, _NARROW = 110, 72
+_ADDRESS = 12
+_WIDE, _NARROW, _TINY = 110, 72, 56
 _COMMAND_LINES = 3
 _BAR_PARTS = " ▏▎▍▌▋▊▉█"
 
@@ -112,7 +113,7 @@ def _mappings(figures: Figures, width: int) -> RenderableType:
     shown = [mapping for mapping in figures.mappings if mapping.page_writes][:_N_MAPPINGS]
     for mapping in shown or figures.mappings[:_N_MAPPINGS]:
         cells = (cell(mapping) for _, _, _, cell in columns)
-        table.add_row(Text(captions.name(mapping, max(label_width, _LEAST_LABEL))), *cells)
+        table.add_row(Text(captions.name(mapping, max(label_width, _ADDRESS))), *cells)
     lines: list[RenderableType] = [table]
     if len(figures.mappings) > table.row_count:
         rest = sum(m.page_writes for m in figures.mappings) - sum(m.page_writes for m in shown)
@@ -141,7 +142,8 @@ def _columns(figures: Figures, width: int) -> list[_Column]:
     ]
     if len(figures.processes) > 1:
         columns.insert(0, _process_column(figures, width))
-    while len(columns) > 2 and width - _INDENT - sum(least + 2 for _, least, _, _ in columns) < _LEAST_LABEL:
+    least_label = _ADDRESS if width < _TINY else _LEAST_LABEL
+    while len(columns) > 2 and width - _INDENT - sum(least + 2 for _, least, _, _ in columns) < least_label:
         columns.pop()
     return columns
 
@@ -176,16 +178,15 @@ def _hottest(figures: Figures, width: int) -> RenderableType:
     for hot in figures.hottest[:_N_HOTTEST]:
         mapping = figures.mappings[hot.mapping]
         span = wording.addresses(hot.start, hot.end) if width >= _NARROW else f"{hot.start:x}"
-        epochs = f"{wording.count(hot.epochs)} of {wording.plural(hot.of_epochs, 'epoch')}"
+        of_epochs = wording.count(hot.of_epochs) if width < _TINY else wording.plural(hot.of_epochs, "epoch")
+        epochs = f"{wording.count(hot.epochs)} of {of_epochs}"
         size = wording.size(hot.end - hot.start)
         owner = f"{mapping.pid} " if many else ""
-        taken = _INDENT + len(span) + len(size) + len(epochs) + len(owner) + 6
-        grid.add_row(
-            span,
-            Text(size, justify="right"),
-            Text(epochs, "bold cyan", justify="right"),
-            Text.assemble((owner, "dim"), wording.shorten(mapping.label, max(width - taken, 8))),
-        )
+        room = width - _INDENT - len(span) - len(size) - len(epochs) - len(owner) - 6
+        cells = [Text(span), Text(size, justify="right"), Text(epochs, "bold cyan", justify="right")]
+        if width >= _TINY:
+            cells.append(Text.assemble((owner, "dim"), wording.shorten(mapping.label, max(room, 8))))
+        grid.add_row(*cells)
     return _indented(grid)
 
 
