@@ -20,6 +20,7 @@ from pagewatch.ports import Clock
 from pagewatch.vocab.blindspots import BlindSpot
 from pagewatch.vocab.errors import TrackerClosed
 from pagewatch.vocab.regions import Regions
+from pagewatch.vocab.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,10 @@ class Tracker(ABC):
             armed_late_bytes=self._armed_late_bytes() if self._is_armed else 0,
             collect_ns=self._collect_ns,
         )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "armed" if self._is_armed else "not armed"
+        return f"<{type(self).__name__} {state}, {plural(self._epochs, 'epoch')}>"
 
     def close(self) -> None:
         """End tracking and leave the target as it was found. Closing twice is no error."""

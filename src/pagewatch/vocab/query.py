@@ -141,7 +141,8 @@ def _truth_table(expression: str) -> tuple[npt.NDArray[np.bool_], Category]:
                 named |= _NAMES[name]
                 return _having(_NAMES[name])
             case ast.Name(id=name):
-                raise QueryError(f"unknown category {name!r} in {expression!r}; {near(name)}")
+                where = "" if expression.strip() == name else f" in {expression!r}"
+                raise QueryError(f"unknown category {name!r}{where}; {near(name)}")
             case ast.UnaryOp(op=ast.Invert(), operand=operand):
                 return ~value(operand)
             case ast.BinOp(left=left, op=ast.BitAnd(), right=right):

@@ -16,6 +16,7 @@ from pagewatch.vocab.addresses import PAGE_SIZE, is_page_aligned
 from pagewatch.vocab.buffers import buffer_span
 from pagewatch.vocab.categories import Category
 from pagewatch.vocab.errors import InvalidArgument
+from pagewatch.vocab.wording import plural
 
 REGION = np.dtype([("start", "<u8"), ("end", "<u8"), ("categories", "<u8")])
 """``struct page_region`` of include/uapi/linux/fs.h."""
@@ -125,7 +126,8 @@ class Regions:
     def __repr__(self) -> str:
         shown = ", ".join(f"{r.start:#x}-{r.end:#x}" for _, r in zip(range(4), self, strict=False))
         more = ", ..." if len(self) > 4 else ""
-        return f"<Regions {self.pages} pages in {len(self)} regions: {shown}{more}>"
+        pages, regions = plural(self.pages, "page"), plural(len(self), "region")
+        return f"<Regions {pages} in {regions}: {shown}{more}>" if len(self) else "<Regions: no page>"
 
     def __or__(self, other: "Regions") -> Self:
         """Pages of either; where both have a page, its categories are united."""

@@ -112,3 +112,12 @@ def test_the_child_of_a_fork_is_told_whose_the_tracker_is(world, monkeypatch):
         with pytest.raises(TrackerClosed, match=str(owner)):
             tracker.collect()
         monkeypatch.undo()
+
+
+def test_a_tracker_shows_what_state_it_is_in(world):
+    tracker = world.track([_area(world)])
+    assert repr(tracker).endswith(" not armed, 0 epochs>")
+    with tracker:
+        tracker.collect()
+        assert repr(tracker).endswith(" armed, 1 epoch>")
+    assert repr(tracker).endswith(" closed, 1 epoch>")

@@ -222,7 +222,7 @@ def test_exactly_what_four_masks_can_say_is_accepted(expression):
         ("Written", "unknown category 'Written'.*did you mean written[?]"),
         ("file & presnt", "'presnt'.*did you mean present[?] known"),
         ("soft-dirty", "cannot read"),
-        ("xyz", "'xyz' in 'xyz'; known: wpallowed"),
+        ("xyz", "unknown category 'xyz'; known: wpallowed"),
         ("__import__", "unknown category"),
         ("written & !written", "matches no page"),
         ("written | (file & present)", "more than one group"),

@@ -324,6 +324,8 @@ def test_text_shows_the_first_regions():
     assert repr(regions) == (
         "<Regions 6 pages in 6 regions: 0x0-0x1000, 0x2000-0x3000, 0x4000-0x5000, 0x6000-0x7000, ...>"
     )
+    assert repr(Regions([(0, P)])) == "<Regions 1 page in 1 region: 0x0-0x1000>"
+    assert repr(Regions()) == "<Regions: no page>"
 
 
 @given(page_sets)
