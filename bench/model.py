@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 
 from figures import Figure
+from fresh import environment
 
 from pagewatch.explore.engine import replay
 from pagewatch.model import Kernel
@@ -36,9 +37,10 @@ def best_seconds(action: Callable[[], object], *, rounds: int = 7) -> float:
 
 def measure(build: Path) -> list[Figure]:
     """The figures, each with the rate that the explorer counts on."""
-    del build
+    command = [sys.executable, "-c", _IMPORT]
+    variables = environment(build, command)
     imports = [
-        float(subprocess.run([sys.executable, "-c", _IMPORT], check=True, capture_output=True, text=True).stdout)
+        float(subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout)
         for _ in range(7)
     ]
     return [

@@ -1,7 +1,6 @@
 """Pictures of page tables: the entries that decide a range, level by level, as text and as SVG."""
 
 from collections.abc import Iterator
-from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from pagewatch.model.arch.format import KIND_NAMES, NONE, TABLE
@@ -16,6 +15,7 @@ _COLUMN_PX = 90
 _BOX_PX = 430
 _FILLS = {"table": "#e8eef7", "leaf": "#d9f0dd", "swap": "#f7ead2", "marker": "#f5dcdc"}
 _OTHER_FILL = "#eeeeee"
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 class Row(NamedTuple):
@@ -90,7 +90,7 @@ def _rows_below(mm: "Mm", table: "Table", start: int, end: int, depth: int) -> I
 
 def _box(row: Row, number: int) -> str:
     x, y = row.depth * _COLUMN_PX + 1, number * _ROW_PX + 1
-    label = escape(f"{row.level}[{row.slot}] {row.words}")
+    label = f"{row.level}[{row.slot}] {row.words}".translate(_ESCAPES)
     fill = _FILLS.get(row.kind, _OTHER_FILL)
     return (
         f'<g><title>{row.address:#x}</title><rect x="{x}" y="{y}" width="{_BOX_PX}" height="{_ROW_PX - 4}" '

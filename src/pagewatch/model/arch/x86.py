@@ -95,6 +95,8 @@ class X86Entries(Entries):
             extra=PROTNONE | (INVALID if geometry.level else 0),
         )
         self._huge = huge
+        self._live = PRESENT | huge
+        """What a leaf has that the hardware uses."""
 
     def _encode(self, flags: int) -> int:
         entry = super()._encode(flags)
@@ -128,18 +130,18 @@ class X86Entries(Entries):
     def kind(self, entry: int) -> int:
         """NONE, TABLE, LEAF, or one of the non-present kinds."""
         if entry & self._present:
-            return LEAF if entry & PSE or not self.level else TABLE
+            return LEAF if not self.level or entry & PSE else TABLE
         return KIND_OF_TYPE[entry >> 59] if entry else NONE
 
     def flags(self, entry: int) -> int:
         """All flags of a leaf or of a non-present entry, as one mask."""
-        if entry & PRESENT and entry & self._huge == self._huge:
-            return self._decoded[entry & ~_PFN_MASK]
+        if entry & self._live == self._live:
+            return self._decoded[entry & self._attributes]
         return super().flags(entry)
 
     def pfn(self, entry: int) -> int:
         """First frame that a leaf maps, or the frame that a non-present entry carries."""
-        if entry & PRESENT and entry & self._huge == self._huge:
+        if entry & self._live == self._live:
             return (entry & _PFN_MASK) >> 12
         return super().pfn(entry)
 

@@ -62,11 +62,12 @@ class Classifier:
     ``want_file`` says whether FILE matters: it costs a look at the folio.
     """
 
-    __slots__ = ("_empty", "_guard", "_machine", "_soft", "_want_file", "_zero")
+    __slots__ = ("_empty", "_folios", "_guard", "_memory", "_soft", "_want_file", "_zero")
 
     def __init__(self, machine: "Machine", *, want_file: bool) -> None:
         """:param want_file: FILE occurs in mask, anyof or returned."""
-        self._machine = machine
+        self._memory = machine.memory
+        self._folios = machine.memory.folios
         self._want_file = want_file
         self._zero = machine.memory.zero.pfn
         self._soft = SOFT if machine.quirks.soft_dirty else 0
@@ -74,22 +75,11 @@ class Classifier:
         self._empty = WRITTEN if machine.quirks.scan_holes_written else 0
 
     def entry(self, fmt: EntryFormat, entry: int) -> int:
-        """Categories of any entry at the PTE level; an empty one is WRITTEN, never protected."""
+        """Categories of an entry; HUGE is the caller's to add. An empty one is WRITTEN, never protected."""
         if not entry:
             return self._empty
-        if fmt.kind(entry) == LEAF:
-            return self.leaf(fmt, entry)
-        return self._absent(fmt, entry)
-
-    @staticmethod
-    def written(fmt: EntryFormat, entry: int) -> int:
-        """WRITTEN or 0, all the kernel's fast path looks at: whether an entry lacks protection."""
-        if entry and (fmt.flags(entry) & UFFD_WP or fmt.marker(entry) & MARKER_UFFD_WP):
-            return 0
-        return WRITTEN
-
-    def leaf(self, fmt: EntryFormat, entry: int) -> int:
-        """Categories of a leaf of any level; HUGE is the caller's to add."""
+        if fmt.kind(entry) != LEAF:
+            return self._absent(fmt, entry)
         flags = fmt.flags(entry)
         bits = PRESENT if flags & UFFD_WP else PRESENT | WRITTEN
         if self._soft and flags & SOFT_DIRTY:
@@ -97,17 +87,26 @@ class Classifier:
         pfn = fmt.pfn(entry)
         if pfn == self._zero:
             return bits | PFNZERO
-        if self._want_file and self._machine.memory.folio(pfn).anon_vma is None:
+        if self._want_file and (self._folios.get(pfn) or self._memory.folio(pfn)).anon_vma is None:
             return bits | FILE
         return bits
+
+    @staticmethod
+    def written(fmt: EntryFormat, entry: int) -> int:
+        """WRITTEN or 0, all the kernel's fast path looks at: whether an entry lacks protection."""
+        if fmt.flags(entry) & UFFD_WP:
+            return 0
+        if not entry or fmt.kind(entry) == LEAF:
+            return WRITTEN
+        return 0 if fmt.marker(entry) & MARKER_UFFD_WP else WRITTEN
 
     def huge(self, fmt: EntryFormat, entry: int) -> int:
         """Categories of an entry above the PTE level (``pagemap_thp_category``)."""
         if fmt.kind(entry) != LEAF:
             return HUGE | self._absent(fmt, entry)
-        bits = HUGE | self.leaf(fmt, entry)
-        memory = self._machine.memory
-        return bits & ~FILE | PFNZERO if memory.is_zero(memory.folio(fmt.pfn(entry))) else bits
+        bits = HUGE | self.entry(fmt, entry)
+        huge_zero = self._memory.is_zero(self._memory.folio(fmt.pfn(entry)))
+        return bits & ~FILE | PFNZERO if huge_zero else bits
 
     def _absent(self, fmt: EntryFormat, entry: int) -> int:
         """Swap, migration, device, poison and every marker."""
@@ -120,7 +119,7 @@ class Classifier:
             if payload & MARKER_GUARD:
                 bits |= self._guard
         elif self._want_file and kind in _CARRIES_FOLIO:
-            folio = self._machine.memory.find(fmt.pfn(entry))
+            folio = self._memory.find(fmt.pfn(entry))
             if folio is not None and not folio.anon:
                 bits |= FILE
         if self._soft and flags & SOFT_DIRTY:
