@@ -36,8 +36,11 @@ def in_colour(console: Console) -> bool:
 
 def render(figures: Figures, console: Console) -> None:
     """Print the report; colours and width are the console's."""
-    for part in _parts(figures, console):
-        console.print(part)
+    with console.capture() as printed:
+        for part in _parts(figures, console):
+            console.print(part)
+    # Tables pad their lines: nobody who copies them wants that.
+    console.file.write("".join(f"{line.rstrip(' ')}\n" for line in printed.get().splitlines()))
 
 
 def _parts(figures: Figures, console: Console) -> Iterator[RenderableType]:

@@ -39,6 +39,12 @@ def test_there_are_no_codes_where_there_is_no_terminal() -> None:
     assert "\x1b[38;2;" in printed(recording, 100, in_colour=True)
 
 
+def test_no_line_ends_in_blanks() -> None:
+    for in_colour in (False, True):
+        report = printed(Lively(n_epochs=40).recording(), 80, in_colour=in_colour)
+        assert [line for line in report.splitlines() if line.endswith(" ")] == []
+
+
 def test_the_report_says_what_was_written_where() -> None:
     report = printed(Lively(n_epochs=60).recording(), 110)
     for expected in ("python3 sort.py --size 64M", "uffd-async", "[heap]", "/srv/ring", "python3 4211", "worker 4212"):
