@@ -128,3 +128,88 @@ def test_a_frame_that_nobody_uses_is_only_logged() -> None:
     kernel = Kernel()
     kernel.memory_failure(0x123456)
     assert kernel.log == ["Memory failure: 0x123456"]
+
+
+HUGE = 2 << 20
+SMALL = HUGE // PAGE
+
+
+def huge_area(**mmap: object) -> Area:
+    """Two huge pages of address space, of which the first is one huge page, all of it written."""
+    area = Area(2 * SMALL, quirks=FAILURES, **mmap)
+    area.store(*range(SMALL))
+    area.advise(Advice.COLLAPSE, 0, SMALL)
+    area.load(0)
+    assert area.categories(0) & Category.HUGE
+    return area
+
+
+def test_of_a_transparent_huge_page_only_the_page_that_failed_is_lost() -> None:
+    area = huge_area()
+    fail(area, 7)
+    assert area.load(6) == area.load(8) == b"x"
+    error = signal_of(area, 7)
+    assert (error.code, error.lsb) == (BUS_MCEERR_AR, 12)
+    assert area.process.poisoned_addresses(area.start, area.end) == [area.at(7)]
+    check(area.kernel.machine)
+
+
+def test_a_huge_page_that_is_pinned_cannot_be_split_and_stays_mapped() -> None:
+    area = huge_area()
+    pin = area.process.pin(area.at(3), 1)
+    fail(area, 7)
+    assert area.load(7) == b"x"
+    assert area.kernel.log[-1].endswith("unsplit thp: Failed")
+    pin.release()
+    check(area.kernel.machine)
+
+
+def test_of_a_huge_page_in_a_file_only_the_page_that_failed_is_lost_in_every_mapping() -> None:
+    area = huge_area(shared=True)
+    child = area.process.fork()
+    fail(area, 7)
+    assert area.load(6) == b"x"
+    assert signal_of(area, 7).code == BUS_MCEERR_AR
+    with pytest.raises(Signal):
+        child.load(area.at(7), 1)
+    assert child.load(area.at(8), 1) == b"x"
+    check(area.kernel.machine)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_hugetlb_page_is_lost_as_a_whole_with_its_own_size(*, shared: bool) -> None:
+    area = Area(2 * SMALL, quirks=FAILURES, huge="2M", shared=shared)
+    area.store(0, SMALL)
+    fail(area, 7)
+    error = signal_of(area, 100)
+    assert (error.code, error.lsb) == (BUS_MCEERR_AR, 21)
+    assert area.load(SMALL) == b"x"
+    assert area.process.poisoned_addresses(area.start, area.end) == [area.at(page) for page in range(SMALL)]
+    check(area.kernel.machine)
+
+
+def test_a_hugetlb_page_of_a_file_is_lost_for_every_mapping_also_for_later_ones() -> None:
+    kernel = Kernel(quirks=FAILURES)
+    file = kernel.memfd(HUGE, huge="2M")
+    area, other = (Area(SMALL, shared=True, file=file, process=kernel.spawn()) for _ in range(2))
+    area.kernel = other.kernel = kernel
+    area.store(0)
+    other.load(0)
+    fail(area, 0)
+    assert signal_of(area, 5).code == signal_of(other, 5).code == BUS_MCEERR_AR
+    late = Area(SMALL, shared=True, file=file, process=kernel.spawn())
+    assert signal_of(late, 0).code == BUS_MCEERR_AR
+    check(kernel.machine)
+
+
+def test_a_page_table_of_huge_pages_that_is_shared_is_let_go_of_first() -> None:
+    kernel = Kernel(quirks=FAILURES)
+    file = kernel.memfd(1 << 30, huge="2M")
+    areas = [Area((1 << 30) // PAGE, shared=True, file=file, process=kernel.spawn(), at=1 << 32) for _ in range(2)]
+    for area in areas:
+        area.kernel = kernel
+        area.store(0)
+    assert seek(areas[0].process.mm, 1 << 32).table is seek(areas[1].process.mm, 1 << 32).table
+    fail(areas[0], 0)
+    assert {signal_of(area, 5).code for area in areas} == {BUS_MCEERR_AR}
+    check(kernel.machine)

@@ -92,6 +92,8 @@ def _refusal(fault: Fault, folio: Folio | None, index: int, *, shared: bool) -> 
     """Why no page can be mapped now: beyond the file, wanted by a userfaultfd, or not under this lock."""
     vma = fault.vma
     if folio is not None:
+        if folio.poisoned:
+            return Outcome.HWPOISON
         return Reason.MINOR if vma.flags & VM_UFFD_MINOR else None
     if index >= owned_file(vma).n_pages:
         return Outcome.SIGBUS
