@@ -23,6 +23,7 @@ from pagewatch.model.pins import Pin, Want
 from pagewatch.model.poison import memory_failure, poisoned_addresses
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan
+from pagewatch.model.scan.draft import DraftArg, DraftReply, draft_scan
 from pagewatch.model.scan.exact import flags_of, scan_range
 from pagewatch.model.scan.words import pagemap_words
 from pagewatch.model.softdirty import clear_refs
@@ -236,6 +237,10 @@ class Process:
     def pagemap_scan(self, arg: ScanArg) -> ScanReply:
         """The raw PAGEMAP_SCAN ioctl, kernel bugs included."""
         return pagemap_scan(self.mm, arg)
+
+    def draft_pagemap_scan(self, arg: DraftArg) -> DraftReply:
+        """PAGEMAP_SCAN as it was proposed in 2023; no released kernel has it."""
+        return draft_scan(self.mm, arg)
 
     def pagemap(self, start: int, n_pages: int, *, show_frames: bool = False) -> list[int]:
         """The words of /proc/PID/pagemap for pages from ``start`` (bytes) on."""

@@ -132,7 +132,7 @@ class ScanWalk:
             split_locked(self._mm, self._vma, span.spot, span.start)
             self._output.back_out(span.start, end)
             return True
-        self._arm(table, slot)
+        arm_entry(table, slot)
         flush_range(self._mm, span.start, end)
         return not stop
 
@@ -145,7 +145,7 @@ class ScanWalk:
             # the masks say ("fast path for performing exclusive WP").
             for index in span.indexes:
                 if self._classifier.written(table.fmt, table.read(index, "scan: look")):
-                    self._arm(table, index)
+                    arm_entry(table, index)
                     armed.append(index)
             stop = False
         else:
@@ -182,20 +182,20 @@ class ScanWalk:
         end, stop = self._output.push(bits, base + (first << shift), base + (last << shift))
         if self._protect and bits & WRITTEN:
             for index in range(first, end - base >> shift):
-                self._arm(span.spot.table, index)
+                arm_entry(span.spot.table, index)
                 armed.append(index)
         return stop
 
-    @staticmethod
-    def _arm(table: Table, index: int) -> None:
-        """Protect one entry (``make_uffd_wp_pte``): its bit, or a marker where nothing is."""
-        fmt = table.fmt
-        entry = table.read(index, "scan: protect")
-        if not entry:
-            table.write(index, fmt.marker_entry(MARKER_UFFD_WP), "scan: install marker")
-        elif fmt.kind(entry) == LEAF:
-            # Hardware may set accessed and dirty meanwhile: take the entry out, change it, put it back.
-            entry = table.take_out(index, "scan: take out")
-            table.write(index, fmt.mkuffd_wp(entry), "scan: put back protected")
-        else:
-            table.write(index, fmt.swp_mkuffd_wp(entry), "scan: protect absent")
+
+def arm_entry(table: Table, index: int) -> None:
+    """Protect one entry (``make_uffd_wp_pte``): its bit, or a marker where nothing is."""
+    fmt = table.fmt
+    entry = table.read(index, "scan: protect")
+    if not entry:
+        table.write(index, fmt.marker_entry(MARKER_UFFD_WP), "scan: install marker")
+    elif fmt.kind(entry) == LEAF:
+        # Hardware may set accessed and dirty meanwhile: take the entry out, change it, put it back.
+        entry = table.take_out(index, "scan: take out")
+        table.write(index, fmt.mkuffd_wp(entry), "scan: put back protected")
+    else:
+        table.write(index, fmt.swp_mkuffd_wp(entry), "scan: protect absent")
