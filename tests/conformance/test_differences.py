@@ -103,6 +103,20 @@ class TestFiles:
         *_, again = both(mapped(file), cut, ("store", 0, 5, 1), cut)
         assert words(again)[5]
 
+    @pytest.mark.parametrize(
+        "grow", [("truncate", 0, "disk", 9 * 4096), ("pwrite", 0, "disk", 8, 7)], ids=lambda x: x[0]
+    )
+    def test_what_lies_behind_the_end_of_a_file_on_disk_goes_when_the_file_grows(self, both, grow):
+        *_, loaded = both(
+            mapped("disk"), ("truncate", 0, "disk", 5 * 4096 + 8), ("store", 0, 5, 3), grow, ("load", 0, 5)
+        )
+        assert result(loaded) == ("ok", 0)
+
+    def test_what_lies_behind_the_end_of_a_memfd_stays_when_it_grows(self, both):
+        short = (("truncate", 0, "memfd", 5 * 4096 + 8), ("store", 0, 5, 3), ("truncate", 0, "memfd", 9 * 4096))
+        *_, loaded = both(mapped("memfd"), *short, ("load", 0, 5))
+        assert result(loaded) == ("ok", 3)
+
     def test_poison_outlives_a_hole_in_the_file(self, both):
         watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 8, WP), ("poison", 0, 0, 2, 1))
         *_, punched = both(mapped("memfd"), *watch, ("punch", 0, "memfd", 0, 8))

@@ -89,6 +89,18 @@ class TestLazyFree:
         assert not zero_page(freed, 1022)
 
 
+class TestCollapse:
+    def test_it_goes_on_behind_memory_without_any_table_but_not_behind_an_emptied_one(self, both_large):
+        plain = (("mmap", 0, 0, 1040, "anon", READ_WRITE, 0), ("store", 0, 1023, 16))
+        *_, some = both_large(*plain, ("madvise", 0, 0, 1024, COLLAPSE))
+        assert some[0] == ("errno", errno.EINVAL)
+        assert is_huge(some, 1023)
+        emptied = (("store", 0, 2, 1), ("madvise", 0, 0, 512, DONTNEED))
+        *_, none = both_large(*plain, *emptied, ("madvise", 0, 0, 1024, COLLAPSE))
+        assert none[0] == ("errno", errno.EINVAL)
+        assert not is_huge(none, 1023)
+
+
 class TestPageOut:
     def test_what_is_left_of_a_huge_page_becomes_the_zero_page_where_it_is_zeros(self, kernel, large):
         live, _, quirks = kernel
@@ -145,6 +157,13 @@ class TestHugetlb:
         *_, refused = both_large(*mapped(), huge, ("mmap", 0, 2, 511, "anon", READ_WRITE, 0))
         assert refused[0] == ("errno", errno.EINVAL)
         assert areas(refused) == [(0, 2), (2, 512), (512, 1024), (1024, 1040)]
+
+    def test_a_refused_fill_has_made_page_tables(self, both_large):
+        watch = (("uffd", 0, 1, ASYNC), ("register", 0, 1, 0, 512, WP), ("continue", 0, 1, 0, 512, 0))
+        *_, refused = both_large(("mmap", 0, 0, 1024, "hugetlb-private", READ, 0), *watch)
+        assert refused[0] == ("errno", errno.EFAULT)
+        assert is_huge(refused, 0)
+        assert not is_huge(refused, 512)
 
     def test_unregistering_ends_inside_a_huge_page_that_nobody_watches(self, both_large):
         huge = ("mmap", 0, 512, 512, "hugetlb-private", READ_WRITE, 0)

@@ -148,6 +148,27 @@ class FileMapping:
         cached = index - index % self.step_pages in self.folios or index in self.swapped
         return self.kind in (FileKind.SHMEM, FileKind.HUGETLB) and not cached
 
+    def extend(self, n_bytes: int) -> None:
+        """Let the file end there if it ends before.
+
+        Stores through mappings may have left something behind the old end. In a file on disk it must not come to
+        light as part of the file; a memfd keeps it.
+        """
+        index, inside = divmod(self.n_bytes, self.machine.page_bytes)
+        if n_bytes <= self.n_bytes:
+            return
+        if self.kind is FileKind.DISK and inside and (self.cached(index) or index in self.disk):
+            self.zero_part(self.n_bytes, self.machine.page_bytes - inside)
+        self.n_bytes = n_bytes
+
+    def zero_part(self, offset: int, n_bytes: int) -> None:
+        """Zero bytes within one page."""
+        index, inside = divmod(offset, self.machine.page_bytes)
+        folio = self.bring_in(index)
+        store_bytes(folio, index - folio.index, inside, bytes(n_bytes), "zero part of a page")
+        folio.dirty = True
+        self.machine.memory.put(folio, "zero: put")
+
     def write(self, offset: int, data: bytes) -> int:
         """``pwrite``: through the page cache, past every mapping; extends the file. Returns the count.
 
@@ -155,7 +176,7 @@ class FileMapping:
         """
         if self.kind is FileKind.HUGETLB:
             raise os_error(errno.EINVAL, "write")
-        self.n_bytes = max(self.n_bytes, offset + len(data))
+        self.extend(offset + len(data))
         position = 0
         while position < len(data):
             index, inside = divmod(offset + position, self.machine.page_bytes)

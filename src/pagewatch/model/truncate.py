@@ -8,7 +8,6 @@ from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.foliosplit import try_split_folio
 from pagewatch.model.gather import Zap
 from pagewatch.model.hugetlb.truncate import remove_huge_pages
-from pagewatch.model.memory import store_bytes
 from pagewatch.model.zap import zap_range
 
 if TYPE_CHECKING:
@@ -26,11 +25,12 @@ def truncate(file: FileMapping, n_bytes: int) -> None:
     page = file.machine.page_bytes
     if n_bytes % file.page_bytes and file.kind is FileKind.HUGETLB:
         raise os_error(errno.EINVAL, "ftruncate")
-    old_bytes, old_pages, file.n_bytes = file.n_bytes, file.n_pages, n_bytes
+    if n_bytes > file.n_bytes:
+        file.extend(n_bytes)
+        return
+    old_pages, file.n_bytes = file.n_pages, n_bytes
     if n_bytes & page - 1:
         _zero(file, n_bytes, page - (n_bytes & page - 1))
-    if n_bytes > old_bytes:
-        return
     if file.n_pages < old_pages:
         unmap_pages(file, file.n_pages, _END, Zap.TRUNCATE)
     # A huge page may have reached beyond the end, even if that is where it was.
@@ -112,13 +112,5 @@ def _zero(file: FileMapping, offset: int, n_bytes: int) -> None:
     while n_bytes > 0:
         n_part = min(n_bytes, page - offset % page)
         if file.cached(offset // page) or offset // page in file.swapped or offset // page in file.disk:
-            _zero_part(file, offset, n_part)
+            file.zero_part(offset, n_part)
         offset, n_bytes = offset + n_part, n_bytes - n_part
-
-
-def _zero_part(file: FileMapping, offset: int, n_bytes: int) -> None:
-    index, inside = divmod(offset, file.machine.page_bytes)
-    folio = file.bring_in(index)
-    store_bytes(folio, index - folio.index, inside, bytes(n_bytes), "truncate: zero")
-    folio.dirty = True
-    file.machine.memory.put(folio, "truncate: put")

@@ -26,7 +26,7 @@ def revalidate(mm: "Mm", start: int, purpose: Purpose) -> "Vma | None":
 def find_directory(mm: "Mm", start: int) -> tuple[Spot, Result]:
     """The directory entry of a range, and SUCCEED if a PTE table hangs there (``find_pmd_or_thp_or_none``)."""
     spot = seek_level(mm, start, 1, "collapse: find")
-    return spot, _RESULTS.get(spot.kind, Result.FAIL) if spot.level == 1 else Result.NO_TABLE
+    return spot, _RESULTS.get(spot.kind, Result.FAIL) if spot.level == 1 else Result.NO_DIRECTORY
 
 
 _RESULTS = {TABLE: Result.SUCCEED, NONE: Result.NO_TABLE, LEAF: Result.PMD_MAPPED}

@@ -10,6 +10,7 @@ class Result(Enum):
     SUCCEED = "collapsed"
     PMD_MAPPED = "huge already"
     PTE_MAPPED_HUGEPAGE = "the page cache has a huge page, the area still maps it by small entries"
+    NO_DIRECTORY = "nothing is mapped there, and there is not even a table above"
     NO_TABLE = "nothing is mapped there"
     EXCEED_NONE_PTE = "too many empty entries, or a userfaultfd watches them"
     EXCEED_SWAP_PTE = "too much of it is swapped out"
@@ -45,6 +46,7 @@ class Result(Enum):
 
 _SOFT = frozenset(
     {
+        Result.NO_DIRECTORY,
         Result.PTE_NON_PRESENT,
         Result.PTE_UFFD_WP,
         Result.PAGE_NULL,

@@ -13,6 +13,7 @@ from pagewatch.model.errors import os_error
 from pagewatch.model.fault.state import leaf_flags
 from pagewatch.model.file import FileKind
 from pagewatch.model.hugetlb.fill import continue_huge_page, copy_huge_page, poison_huge_page
+from pagewatch.model.hugetlb.tables import make
 from pagewatch.model.memory import store_bytes
 from pagewatch.model.pages import map_again, map_anon, zero_leaf
 from pagewatch.model.rmap import prepare_anon_vma
@@ -159,6 +160,7 @@ def _can_fill(vma: "Vma", what: str) -> bool:
 def _check_page(mm: "Mm", vma: "Vma", address: int, what: str) -> None:
     """Tables are made before anything else is looked at; beyond the end of the file there is nothing to fill."""
     if vma.hugetlb:
+        make(mm, vma, address)
         return
     populate(mm, address, "fill: make tables")
     if vma.file is not None and vma.index_of(address, mm.machine.page_shift) >= vma.file.n_pages:
