@@ -15,7 +15,7 @@ def found(area: Area) -> Result:
 
 def test_the_directory_entry_says_whether_there_is_a_table() -> None:
     area = Area(N)
-    assert found(area) is Result.NO_TABLE
+    assert found(area) is Result.NO_DIRECTORY
     area.store(0)
     assert found(area) is Result.SUCCEED
     area.advise(Advice.COLLAPSE, 0, N)
