@@ -66,8 +66,9 @@ SYSTEMS = (
         4,
         "Partial huge pages",
         "half of a transparent huge page is split and loses nothing; a hugetlb page is protected as a whole or not",
-        "model/thp.py model/foliosplit.py model/scan/hugetlb.py linux/pagemap.py",
+        "model/thp.py model/foliosplit.py model/scan/hugetlb.py model/scan/exact.py linux/pagemap.py",
         "unit/model/test_thp.py unit/model/test_foliosplit.py unit/model/scan/test_hugetlb.py "
+        "unit/model/scan/test_exact.py "
         "live/test_pagemap_huge.py",
     ),
     System(
