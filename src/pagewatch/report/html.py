@@ -8,6 +8,17 @@ from pagewatch.report.values import Figures
 from pagewatch.vocab import wording
 from pagewatch.vocab.errors import FeatureMissing
 
+_COLUMNS = (
+    ("share", "unique pages, of the pages that were ever writable"),
+    ("size", "pages that were ever writable"),
+    ("unique pages", "pages written at least once"),
+    ("page writes", "pages written, summed over epochs: a page that ten epochs report counts ten times"),
+    ("per page", "page writes divided by unique pages"),
+    ("per second", "page writes times the page size, a second of the mapping's life"),
+    ("first write", "end of the first epoch that saw a write"),
+    ("last write", "end of the last epoch that saw a write"),
+)
+"""Columns of numbers in the table of mappings, and what the mouse tells of them."""
 _N_MAPPINGS = 500
 _N_HOTTEST = 10
 _N_NOTES = 200
@@ -52,6 +63,7 @@ def _content(figures: Figures) -> dict[str, Any]:
         "facts": _facts(figures),
         "cards": _cards(figures),
         "many_processes": len(figures.processes) > 1,
+        "columns": _COLUMNS,
         "mappings": [_mapping(figures, index) for index in range(len(shown))],
         "left_out": len(figures.mappings) - len(shown),
         "hottest": [_hot(figures, index) for index in range(min(len(figures.hottest), _N_HOTTEST))],

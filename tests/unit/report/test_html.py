@@ -55,6 +55,16 @@ def test_the_table_has_a_row_for_each_mapping_up_to_a_limit() -> None:
     assert "and 199 more, which were written least" in page
 
 
+def test_every_column_of_numbers_is_explained() -> None:
+    found = Elements(page_of(Lively(n_epochs=9).recording())).found
+    titles = [
+        attributes.get("title") for tag, attributes in found if tag == "th" and attributes["data-kind"] == "number"
+    ]
+    assert len(titles) == 8
+    assert all(titles)
+    assert "page writes divided by unique pages" in titles
+
+
 def test_a_long_recording_makes_no_large_page() -> None:
     assert len(page_of(Lively(n_epochs=1500).recording())) < 4_000_000
 
