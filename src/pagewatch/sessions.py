@@ -78,6 +78,7 @@ class LiveProcesses:
 
         :raises PagewatchError: that is not possible.
         """
+        self._keep_descriptor(pid)
         with ExitStack() as resources:
             process = resources.enter_context(Process(pid))
             resources.enter_context(process.attach())
@@ -99,10 +100,12 @@ class LiveProcesses:
         return child_ids(pid)
 
     def ending(self, pid: int) -> Ending | None:
-        """How a process that was opened here ended; None while it runs."""
+        """How a process ended that was opened here, or was tried to be; None while it runs."""
         if pid in self._endings:
             return self._endings[pid]
-        pidfd = self._pidfds[pid]
+        pidfd = self._pidfds.get(pid)
+        if pidfd is None:
+            return Ending(None)  # there was none to be opened
         if not ending.has_ended(pidfd):
             return None
         own = self._own.pop(pid, None)
@@ -136,16 +139,21 @@ class LiveProcesses:
         stat = read_stat(pid)
         if stat is None:
             raise TargetGone(pid)
-        if pid not in self._pidfds:
-            self._endings.pop(pid, None)
-            try:
-                self._pidfds[pid] = os.pidfd_open(pid)
-            except ProcessLookupError:
-                raise TargetGone(pid) from None
+        self._keep_descriptor(pid)
         tracker = resources.enter_context(track(process, method=self._method))
         self._watched.add(pid)
         resources.callback(self._watched.discard, pid)
         return LiveSession(process, tracker, stat, resources.pop_all().close)
+
+    def _keep_descriptor(self, pid: int) -> None:
+        """Be able to tell how the process ends, even if it does before it is attached."""
+        if pid in self._pidfds:
+            return
+        self._endings.pop(pid, None)
+        try:
+            self._pidfds[pid] = os.pidfd_open(pid)
+        except ProcessLookupError:
+            raise TargetGone(pid, "does not exist") from None
 
 
 def command_line(pid: int) -> tuple[str, ...]:

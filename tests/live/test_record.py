@@ -397,6 +397,25 @@ print(pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
+def test_a_program_behind_wrappers_that_replace_each_other_is_recorded(tmp_path: Path) -> None:
+    """Each exec falls into the attaching after the one before, however long that takes."""
+    wrapper = """
+i=$1; shift
+[ "$i" = 0 ] && exec "$@"
+sleep 0.03
+exec sh "$0" $((i - 1)) "$@"
+"""
+    script = tmp_path / "wrapper"
+    script.write_text(wrapper)
+    program = (sys.executable, "-c", "import time; time.sleep(1); raise SystemExit(7)")
+    done = pagewatch("record", "-o", tmp_path / "r", "--hz", 20, "--", "sh", script, 12, *program)
+    assert done.returncode == 0, done.stderr
+    trace = Trace.open(tmp_path / "r")
+    assert trace.ended_reason.endswith("exited with status 7")
+    assert not [note.text for note in trace.notes if "could not" in note.text or "before it could" in note.text]
+    assert sum(epoch.started_ns < epoch.ended_ns for epoch in trace.epochs()) > 5
+
+
 def test_forked_children_are_followed(tmp_path: Path) -> None:
     done = pagewatch("record", "-o", tmp_path / "r", "--hz", 20, "--follow", "--", sys.executable, "-c", FORKING)
     assert done.returncode == 0, done.stderr

@@ -112,6 +112,13 @@ def test_a_started_program_reports_its_own_exit_code() -> None:
         assert launched.wait() == 6
 
 
+def test_the_end_of_a_process_that_was_never_there_is_known_too() -> None:
+    with LiveProcesses() as processes:
+        with pytest.raises(TargetGone, match="does not exist"):
+            processes.open(2**22 - 1)
+        assert processes.fate(2**22 - 1) == Ending(None)
+
+
 def test_a_wake_descriptor_ends_a_wait_and_is_emptied(target: subprocess.Popen[str]) -> None:
     reader, writer = os.pipe2(os.O_NONBLOCK)
     try:

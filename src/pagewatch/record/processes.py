@@ -80,7 +80,7 @@ class Processes(Protocol):
         ...
 
     def ending(self, pid: int) -> Ending | None:
-        """How a process that was opened here ended; None while it runs."""
+        """How a process ended that was opened here, or was tried to be; None while it runs."""
         ...
 
     def fate(self, pid: int) -> Ending | None:

@@ -15,6 +15,8 @@ from pagewatch.vocab.regions import Regions
 from pagewatch.vocab.wording import plural
 
 MAX_HZ = 1000.0
+_ATTEMPTS = 20
+"""At attaching to a process that goes on replacing its program, each a fifth of a second or less."""
 _LOOK_FOR_CHILDREN_NS = 1_000_000_000
 
 
@@ -263,12 +265,17 @@ class Recorder:
                 self._note(f"process {found[child]} has a child, {child}, which --follow would record, too")
 
     def _try_open(self, pid: int, unseen: str) -> None:
-        try:
-            self.add(self._processes.open(pid), unseen_because=unseen)
-        except TargetGone:
-            self._note(f"process {pid} ended before it could be attached")
-        except PagewatchError as error:
-            self._note(f"process {pid} is not recorded: {error}")
+        for _ in range(_ATTEMPTS):
+            try:
+                self.add(self._processes.open(pid), unseen_because=unseen)
+            except TargetGone:
+                if self._processes.fate(pid) is None:
+                    continue  # another exec: children and wrapper scripts do so just when they are attached to
+                self._note(f"process {pid} ended before it could be attached")
+            except PagewatchError as error:
+                self._note(f"process {pid} is not recorded: {error}")
+            return
+        self._note(f"process {pid} is not recorded: it replaced its program {_ATTEMPTS} times while being attached")
 
     def _note(self, text: str) -> None:
         self._n_notes += 1

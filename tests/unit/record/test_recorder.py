@@ -66,6 +66,7 @@ class FakeProcesses:
         self.generation: dict[int, int] = {}
         self.family: dict[int, list[int]] = {}
         self.refused: dict[int, PagewatchError] = {}
+        self.execs_while_attaching: dict[int, int] = {}
         self.sessions: list[FakeSession] = []
         self.events: list[tuple[int, Callable[[], None]]] = []
 
@@ -88,7 +89,8 @@ class FakeProcesses:
     def open(self, pid: int) -> FakeSession:
         if pid in self.refused:
             raise self.refused[pid]
-        if pid in self.ended:
+        if pid in self.ended or self.execs_while_attaching.get(pid, 0):
+            self.execs_while_attaching[pid] = self.execs_while_attaching.get(pid, 0) - 1
             raise TargetGone(pid)
         return FakeSession(self, pid)
 
@@ -232,6 +234,25 @@ def test_an_exec_is_noted_and_the_new_program_recorded(world: FakeProcesses, tmp
     assert first_of_new.index == 0
     assert [spot.reason for spot in first_of_new.blind_spots] == [BlindReason.NOT_FOLLOWED]
     assert [len(epoch.blind_spots) for epoch in trace.epochs()] == [0, 0, 1, 1, 0, 0, 1]
+
+
+def test_a_program_behind_several_wrappers_is_recorded(world: FakeProcesses, tmp_path: Path) -> None:
+    """A wrapper that replaces itself by another, and that by the program, does so while it is being attached."""
+    world.execs_while_attaching[500] = 0
+    world.at(250, lambda: (world.exec(500), world.execs_while_attaching.update({500: 3})))
+    world.at(650, lambda: world.end(500, 0))
+    result, trace = record(world, tmp_path, Policy())
+    assert starts_ms(trace) == [100, 200, 300, 400, 500, 600, 650]
+    assert result.ended_reason == "process 500 (program500) exited with status 0"
+    assert len(trace.notes) == 1
+
+
+def test_a_process_that_never_stops_replacing_its_program_is_given_up(world: FakeProcesses, tmp_path: Path) -> None:
+    world.execs_while_attaching[501] = 1_000_000
+    world.family[500] = [501]
+    _, trace = record(world, tmp_path, Policy(duration_s=0.5, follow=True))
+    (note,) = trace.notes
+    assert "process 501 is not recorded: it replaced its program 20 times" in note.text
 
 
 def test_children_are_followed_until_the_last_one_ends(world: FakeProcesses, tmp_path: Path) -> None:
