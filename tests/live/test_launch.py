@@ -78,6 +78,23 @@ def test_program_finds_what_popen_would_have_given_it(options: dict[str, object]
     assert json.loads(found) == json.loads(expected)
 
 
+@pytest.mark.parametrize("close_fds", [True, False])
+def test_descriptors_pass_as_with_popen_and_none_of_ours_goes_along(close_fds: bool) -> None:
+    reader, writer = os.pipe()
+    try:
+        os.set_inheritable(writer, True)
+        test_program_finds_what_popen_would_have_given_it({"close_fds": close_fds})
+        command = [sys.executable, "-c", f"import os; os.write({writer}, b'x')"]
+        with launch(command, close_fds=close_fds, stderr=subprocess.DEVNULL) as launched:
+            launched.release()
+            assert (launched.wait(_PATIENT_S) == 0) is not close_fds
+    finally:
+        os.close(writer)
+        found = os.read(reader, 9)
+        os.close(reader)
+    assert found == (b"" if close_fds else b"x")
+
+
 def test_ignored_interrupt_stays_ignored_as_with_popen() -> None:
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

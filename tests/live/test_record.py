@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from pagewatch.trace import EpochRow, Trace
 from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.blindspots import BlindReason
 from support import stamper
-from support.commands import is_running, pagewatch, start, start_pagewatch, wait_until
+from support.commands import PAGEWATCH, is_running, pagewatch, start, start_pagewatch, wait_until
 from support.machine import machine_lock
 from support.needs import requires
 
@@ -79,6 +80,15 @@ def _is_unseen(epoch: EpochRow) -> bool:
 def _pages_of(epoch: EpochRow, base: int) -> set[int]:
     part = epoch.regions.clip(base, base + _STAMPED_PAGES * PAGE_SIZE)
     return {(int(address) - base) // PAGE_SIZE for address in part.page_addresses()}
+
+
+def test_a_started_program_has_the_descriptors_of_its_shell(tmp_path: Path) -> None:
+    record = f"{' '.join(map(shlex.quote, PAGEWATCH))} record --force -o r --"
+    script = f"{record} cat <(echo hi) && {record} sh -c 'echo three >&3; ls /proc/self/fd' 3>file"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["hi", "0", "1", "2", "3", "4"]
+    assert (tmp_path / "file").read_text() == "three\n"
 
 
 def test_a_started_program_s_stores_are_all_in_the_right_epochs(tmp_path: Path) -> None:

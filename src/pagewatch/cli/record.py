@@ -70,7 +70,7 @@ def command(
             resources.enter_context(_claimed(output, force=force))
         interrupts = resources.enter_context(Interrupts())
         processes = resources.enter_context(LiveProcesses(method=method, wake_fd=interrupts.wake_fd))
-        launched = resources.enter_context(_held(launch(program), interrupts)) if program else None
+        launched = resources.enter_context(_held(launch(program, close_fds=False), interrupts)) if program else None
         session = processes.adopt(launched) if launched else processes.open(pid or 0)
         resources.callback(session.close)
         path = output or _default_output(session)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pagewatch.linux.remote.attach import Attachment
 from pagewatch.linux.remote.client import Surgeon
@@ -74,6 +74,7 @@ def launch(
     stdin: Stream = None,
     stdout: Stream = None,
     stderr: Stream = None,
+    close_fds: bool = True,
 ) -> Launched:
     """Start a program, attached to and stopped before its first instruction; :meth:`Launched.release` lets it run.
 
@@ -93,7 +94,8 @@ def launch(
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                process = _start_shim(argv, theirs, surgeon, cwd, (stdin, stdout, stderr))
+                options = {"cwd": cwd, "stdin": stdin, "stdout": stdout, "stderr": stderr, "close_fds": close_fds}
+                process = _start_shim(argv, theirs, surgeon, options)
             attachment = _attach_at_exec(process, argv[0], _packed(env), ours, surgeon)
     except BaseException:
         surgeon.close()
@@ -111,21 +113,16 @@ def _check_rights(command: str, environment: Mapping[str, str]) -> None:
 
 
 def _start_shim(
-    argv: Sequence[str],
-    gate: socket.socket,
-    surgeon: Surgeon,
-    cwd: str | os.PathLike[str] | None,
-    streams: tuple[Stream, Stream, Stream],
+    argv: Sequence[str], gate: socket.socket, surgeon: Surgeon, options: Mapping[str, Any]
 ) -> subprocess.Popen[bytes]:
-    stdin, stdout, stderr = streams
+    if options["close_fds"]:
+        options = {**options, "pass_fds": (gate.fileno(),)}
+    else:
+        # Naming it in pass_fds would close all others. Children that other threads start now get it, too.
+        gate.set_inheritable(True)
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", _SHIM, str(gate.fileno()), str(surgeon.pid), *argv],
-            pass_fds=(gate.fileno(),),
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
+            [sys.executable, "-I", "-S", _SHIM, str(gate.fileno()), str(surgeon.pid), *argv], **options
         )
     except OSError as error:
         if error.filename is None:
