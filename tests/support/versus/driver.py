@@ -178,6 +178,10 @@ class Driver:
     def do_poison(self, slot: int, page: int, n_pages: int) -> int:
         return calls.filled(self.uffds[slot], calls.UFFDIO_POISON, self.arena.at(page), n_pages * PAGE, 0)
 
+    def do_move(self, slot: int, to: int, page: int, n_pages: int, mode: int) -> int:
+        target, source = self.arena.at(to), self.arena.at(page)
+        return calls.filled(self.uffds[slot], calls.UFFDIO_MOVE, target, source, n_pages * PAGE, mode)
+
     # Scans.
 
     def do_scan(

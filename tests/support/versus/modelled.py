@@ -62,7 +62,7 @@ class Modelled:
     def valid(self, step: Step) -> bool:
         """Whether the processes and descriptors that a step names exist."""
         name, who, *arguments = step
-        if name in ("register", "unregister", "writeprotect", "copy", "zeropage", "continue", "poison"):
+        if name in ("register", "unregister", "writeprotect", "copy", "zeropage", "continue", "poison", "move"):
             return (who, arguments[0]) in self.uffds
         if name in ("fork", "reap"):
             return who in self.processes and (name == "fork") != (arguments[0] in self.processes)
@@ -193,6 +193,10 @@ class Modelled:
 
     def do_poison(self, who: int, slot: int, page: int, n_pages: int) -> int:
         return self.uffds[who, slot].poison(self.arena.at(page), n_pages * PAGE)
+
+    def do_move(self, who: int, slot: int, to: int, page: int, n_pages: int, mode: int) -> int:
+        target, source = self.arena.at(to), self.arena.at(page)
+        return self.uffds[who, slot].move(target, source, n_pages * PAGE, holes=bool(mode & 2))
 
     # Scans.
 

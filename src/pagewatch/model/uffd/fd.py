@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pagewatch.model.errors import os_error
 from pagewatch.model.uffd import fill
 from pagewatch.model.uffd.context import Context, Feature, Message, Mode
+from pagewatch.model.uffd.move import move
 from pagewatch.model.uffd.register import detach, register, unregister
 from pagewatch.model.uffd.writeprotect import protect_range, resolve_range
 
@@ -54,6 +55,10 @@ class Userfaultfd:
     def poison(self, start: int, length: int, *, wake: bool = True) -> int:
         """Make accesses fail like broken memory; returns the bytes poisoned."""
         return fill.poison(self._open(), start, length, wake=wake)
+
+    def move(self, to: int, start: int, length: int, *, holes: bool = False, wake: bool = True) -> int:
+        """Move pages from ``start`` to ``to``, which is watched; returns the bytes done, see :func:`~.move.move`."""
+        return move(self._open(), to, start, length, holes=holes, wake=wake)
 
     def wake(self, start: int, length: int) -> None:
         """Let sleepers in a range go on."""
