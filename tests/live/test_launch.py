@@ -78,6 +78,29 @@ def test_program_finds_what_popen_would_have_given_it(options: dict[str, object]
     assert json.loads(found) == json.loads(expected)
 
 
+def test_interpreter_that_is_slow_to_load_is_not_taken_for_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever traces the shim before its interpreter is loaded sees that one's exec first.
+    slow = tmp_path / "python"
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *shim.py*) sleep 0.5;; esac\nexec {sys.executable} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    with launch(["true"]) as launched:
+        assert Path(f"/proc/{launched.pid}/comm").read_text() == "true\n"
+        launched.release()
+        assert launched.wait(_PATIENT_S) == 0
+
+
+def test_process_that_ends_before_it_is_ready_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(f'#!/bin/sh\ncase "$*" in *shim.py*) exit 3;; esac\nexec {sys.executable} "$@"\n')
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with pytest.raises(CannotLaunch, match="cannot start true: .* has ended"):
+        launch(["true"])
+
+
 @pytest.mark.parametrize("close_fds", [True, False])
 def test_descriptors_pass_as_with_popen_and_none_of_ours_goes_along(close_fds: bool) -> None:
     reader, writer = os.pipe()

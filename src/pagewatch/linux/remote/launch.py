@@ -13,7 +13,7 @@ from typing import IO, Any
 from pagewatch.linux.remote.attach import Attachment
 from pagewatch.linux.remote.client import Surgeon
 from pagewatch.linux.remote.identity import Identity
-from pagewatch.linux.remote.protocol import Request
+from pagewatch.linux.remote.protocol import READY, Request
 from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import CannotLaunch, InvalidArgument, TargetGone
 
@@ -142,6 +142,7 @@ def _attach_at_exec(
     try:
         identity = Identity(process.pid)
         try:
+            _wait_until_ready(gate, command)
             gate.sendall(environment)
             request = Request(process.pid, _TIMEOUT_NS, at_exec=True)
             answer, uffd = surgeon.ask(request, [identity.pidfd, gate.fileno()])
@@ -157,6 +158,18 @@ def _attach_at_exec(
             raise CannotLaunch(command, os.strerror(said)) from None
         raise
     return Attachment(identity, uffd, answer)
+
+
+def _wait_until_ready(gate: socket.socket, command: str) -> None:
+    """A surgeon that seizes the shim before takes the loading of its interpreter for that of the program."""
+    gate.settimeout(_TIMEOUT_NS / 1e9)
+    try:
+        said = gate.recv(len(READY))
+    except TimeoutError:
+        raise CannotLaunch(command, "the process that is to load it does not get ready") from None
+    gate.settimeout(None)
+    if said != READY:
+        raise CannotLaunch(command, "the process that was to load it has ended")
 
 
 def _packed(env: Mapping[str, str] | None) -> bytes:

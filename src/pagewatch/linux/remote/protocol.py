@@ -11,7 +11,7 @@ from pagewatch.vocab.errors import CannotAttach, FeatureMissing, NotPermitted, P
 
 MAX_BYTES = 1 << 16
 READY = b"ready"
-"""From surgeon to tracker: it has started, and a request is served at once."""
+"""From surgeon to tracker: it has started, and a request is served at once. From shim to tracker: it may be traced."""
 RELEASE = b"release"
 """From tracker to surgeon: a launched program may run."""
 GO = b"go"

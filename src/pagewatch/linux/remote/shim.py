@@ -1,9 +1,10 @@
 """What a launched program's process does before it becomes that program; run as a script of its own.
 
 It waits until it is traced, then loads the program, which finds everything as if it had been started directly. It
-imports nothing of this library. Over its gate come the environment (its length in eight bytes, then NAME=VALUE
-entries, each ended by a zero byte; a length of -1 stands for the one it was started with) and the word to go on;
-back goes the errno if the program cannot be loaded.
+imports nothing of this library. Over its gate it says that it is ready to be traced, which is also to say that its own
+interpreter was loaded: the next exec is the program's. Then come the environment (its length in eight bytes, then
+NAME=VALUE entries, each ended by a zero byte; a length of -1 stands for the one it was started with) and the word to go
+on; back goes the errno if the program cannot be loaded.
 """
 
 import os
@@ -21,6 +22,7 @@ def main(gate: int, surgeon: int, command: list[str]) -> None:
     os.set_inheritable(gate, False)  # noqa: FBT003 - its only form
     _restore_signals()
     _admit(surgeon)
+    os.write(gate, b"ready")
     with open(gate, "rb", closefd=False) as stream:
         n_bytes = int.from_bytes(stream.read(8), "little", signed=True)
         # os.environ is not what this process was started with: in the C locale the interpreter sets LC_CTYPE.
