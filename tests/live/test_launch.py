@@ -151,6 +151,26 @@ def test_relative_command_is_looked_up_in_its_own_directory(tmp_path: Path) -> N
         assert launched.wait(_PATIENT_S) == 4
 
 
+def test_script_that_names_no_interpreter_is_run_by_the_shell(tmp_path: Path) -> None:
+    directory = tmp_path / "of PATH"
+    directory.mkdir()
+    (directory / "script").write_text('exit "$1"\n')
+    (directory / "script").chmod(0o755)
+    for command, cwd in (("script", None), ("./script", directory)):
+        with launch([command, "5"], cwd=cwd, env={"PATH": f"/nowhere:{directory}"}) as launched:
+            assert Path(f"/proc/{launched.pid}/exe").readlink() == Path("/bin/sh").resolve()
+            launched.release()
+            assert launched.wait(_PATIENT_S) == 5
+
+
+def test_data_is_not_run_as_a_script(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(b"exit 0;\0\n")
+    data.chmod(0o755)
+    with pytest.raises(CannotLaunch, match="Exec format error"):
+        launch([str(data)])
+
+
 def test_leaving_the_context_releases_the_program() -> None:
     with launch(["true"]) as launched:
         pass

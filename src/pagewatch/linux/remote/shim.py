@@ -7,12 +7,15 @@ NAME=VALUE entries, each ended by a zero byte; a length of -1 stands for the one
 on; back goes the errno if the program cannot be loaded.
 """
 
+import errno
 import os
 import signal
 import sys
 from pathlib import Path
 
 _PR_SET_PTRACER = 0x59616D61
+_SHELL = "/bin/sh"
+_MAX_LINE_BYTES = 256
 _OWN_ENVIRONMENT = Path("/proc/self/environ")
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
@@ -31,10 +34,24 @@ def main(gate: int, surgeon: int, command: list[str]) -> None:
             os._exit(127)
     environment = dict(entry.split(b"=", 1) for entry in block.split(b"\0") if b"=" in entry)
     try:
-        os.execvpe(command[0], command, environment)  # noqa: S606 - the point of all this
+        _become(command, environment)
     except OSError as error:
         os.write(gate, str(error.errno).encode())
         os._exit(127)
+
+
+def _become(command: list[str], environment: dict[bytes, bytes]) -> None:
+    """Load the program; a script that does not name its interpreter is the shell's, as to execvp(3)."""
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - the point of all this
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        with open(error.filename, "rb") as file:  # noqa: PTH123 - may be bytes
+            # POSIX has shells tell a program for another machine from a script by this.
+            if b"\0" in file.readline(_MAX_LINE_BYTES):
+                raise
+        os.execve(_SHELL, [_SHELL, error.filename, *command[1:]], environment)  # noqa: S606 - as above
 
 
 def _restore_signals() -> None:
