@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RangeNotTrackable,
         TargetGone,
         TraceError,
+        TrackerBusy,
         TrackerClosed,
     )
     from pagewatch.vocab.mapping import Mapping
@@ -67,6 +68,7 @@ _HOMES = {
         "RangeNotTrackable",
         "TargetGone",
         "TraceError",
+        "TrackerBusy",
         "TrackerClosed",
     ),
     "pagewatch.vocab.mapping": ("Mapping",),
@@ -101,6 +103,7 @@ __all__ = [
     "TargetGone",
     "TraceError",
     "Tracker",
+    "TrackerBusy",
     "TrackerClosed",
     "TrackerStatistics",
     "features",

@@ -123,6 +123,38 @@ def test_armed_memory_that_loses_its_write_permission_stays_armed(world):
         assert not _named(epoch, BlindReason.MAPPED_LATE, start, _BYTES)
 
 
+def test_code_that_is_patched_between_two_collects_is_a_blind_spot(world):
+    """Made writable, changed and closed again: what was not armed cannot tell."""
+    text = world.call("mmap", _BYTES, prot=libc.PROT_READ, flags=libc.MAP_PRIVATE, fd=world.file(_BYTES))
+    with world.track(None) as tracker:
+        world.call("mprotect", text, _BYTES, libc.PROT_READ | libc.PROT_WRITE)
+        world.store(text, b"patched")
+        world.call("mprotect", text, _BYTES, libc.PROT_READ)
+        assert _named(tracker.collect(), BlindReason.NOT_WRITABLE, text, _BYTES)
+
+
+def test_what_a_linker_relocates_and_closes_is_assumed(world):
+    with world.track(None) as tracker:
+        tracker.collect()
+        fd = world.file(_BYTES)
+        data = world.call("mmap", _BYTES, flags=libc.MAP_PRIVATE, fd=fd)
+        world.store(data + 3 * PAGE_SIZE, b"relocated")
+        world.call("mprotect", data, _BYTES, libc.PROT_READ)
+        epoch = tracker.collect()
+        assert _inside(epoch, data) == [3]
+        assert _named(epoch, BlindReason.MAPPED_LATE, data, _BYTES)
+
+
+def test_private_copies_of_a_late_file_mapping_are_assumed(world):
+    with world.track(None) as tracker:
+        tracker.collect()
+        data = world.call("mmap", _BYTES, flags=libc.MAP_PRIVATE, fd=world.file(_BYTES))
+        world.store(data + 3 * PAGE_SIZE, b"x")
+        epoch = tracker.collect()
+        assert _inside(epoch, data) == [3]
+        assert (data + 3 * PAGE_SIZE, data + 4 * PAGE_SIZE) in [(r.start, r.end) for r in epoch.assumed]
+
+
 def test_a_reservation_without_access_is_not_armed(world):
     huge = 64 << 30
     start = world.call("mmap", huge, prot=libc.PROT_NONE, flags=libc.MAP_PRIVATE | libc.MAP_ANONYMOUS)

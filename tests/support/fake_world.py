@@ -22,6 +22,7 @@ class FakePage:
     """One mapped page."""
 
     shared: bool
+    writable: bool = True
     registered: bool = False
     protected: bool = False
     content: bytearray | None = None
@@ -54,6 +55,10 @@ class FakeWorld:
         for address in range(at, at + n_pages * PAGE, PAGE):
             self.pages[address] = FakePage(shared)
         return at
+
+    def let_write(self, start: int, n_pages: int, *, writable: bool) -> None:
+        for address in range(start, start + n_pages * PAGE, PAGE):
+            self.pages[address].writable = writable
 
     def unmap(self, start: int, n_pages: int) -> None:
         for address in range(start, start + n_pages * PAGE, PAGE):
@@ -158,11 +163,14 @@ class FakeWorld:
         self.mappings_read += 1
         runs: list[Mapping] = []
         for address in sorted(self.pages):
-            shared = self.pages[address].shared
-            if runs and runs[-1].end == address and runs[-1].shared == shared:
+            page = self.pages[address]
+            permissions = f"r{'w' if page.writable else '-'}-{'s' if page.shared else 'p'}"
+            if runs and runs[-1].end == address and runs[-1].permissions == permissions:
                 runs[-1] = replace(runs[-1], end=address + PAGE)
             else:
-                runs.append(Mapping(address, address + PAGE, "rw-s" if shared else "rw-p", inode=int(shared)))
+                # Read-only memory is a view of a file: other private memory is wanted all the same.
+                inode = int(page.shared or not page.writable)
+                runs.append(Mapping(address, address + PAGE, permissions, inode=inode))
         if tuple(runs) != self.layout:
             self.layout = tuple(runs)
         return self.layout

@@ -50,6 +50,10 @@ class TargetWorld:
             at = self.call("mmap", length + 2 * self.page_size, prot=libc.PROT_NONE) + self.page_size
         return int(self.call("mmap", length, flags=kind | libc.MAP_ANONYMOUS, at=at))
 
+    def file(self, n_bytes: int) -> int:
+        """A descriptor of the target for a new file of that size."""
+        return int(self._ask(["file", n_bytes]))
+
     def unmap(self, start: int, n_pages: int) -> None:
         self.call("munmap", start, n_pages * self.page_size)
 

@@ -1,10 +1,14 @@
 """The books of a tracker: which memory it has armed, and what it cannot see there."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
+from pagewatch.vocab.addresses import PAGE_SIZE
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.regions import Regions
+
+_TABLE_ENTRY_BYTES = 8
 
 
 class ArmedMemory:
@@ -15,36 +19,58 @@ class ArmedMemory:
         self._known_losses = tuple(known_losses)
         self._by_mapping: list[BlindSpot] = []
         self._refused: dict[Mapping, BlindSpot] = {}
+        self._left_out: tuple[BlindSpot, ...] = ()
         self._pins: Sequence[BlindSpot] = ()
-        self.regions = Regions()
-        self.spans: tuple[tuple[int, int], ...] = ()
-        """Maximal ranges without a gap: what one scan each covers."""
-        self.spots: tuple[BlindSpot, ...] = ()
-        """Lasting blind spots."""
+        self._of_large_pages = Regions()
+        self._spots: tuple[BlindSpot, ...] | None = ()
+        self._cover(Regions())
 
-    def add(self, pieces: Iterable[Mapping]) -> None:
-        """Enter mappings (or parts of them) that are protected now."""
-        pieces = list(pieces)
+    @property
+    def spots(self) -> tuple[BlindSpot, ...]:
+        """Lasting blind spots; the same object as before as long as nothing changed."""
+        if self._spots is None:
+            self._spots = tuple(
+                chain(
+                    self._by_mapping,
+                    (part for pin in self._pins for part in _within(pin, self.regions)),
+                    self._refused.values(),
+                    self._left_out,
+                    (BlindSpot(*span, reason) for reason in self._known_losses for span in self.spans),
+                )
+            )
+        return self._spots
+
+    @property
+    def table_bytes(self) -> int:
+        """Page tables of what is armed: an entry for every page, but next to nothing for hugetlb pages."""
+        return table_bytes_of(self.regions.nbytes - self._of_large_pages.nbytes)
+
+    def add(self, pieces: Sequence[Mapping]) -> None:
+        """Enter mappings (or parts of them) that are protected now. Costs as much for one as for thousands."""
+        if not pieces:
+            return
         # Two pieces never overlap: each page is in one mapping.
-        self.regions = self.regions | Regions([(piece.start, piece.end) for piece in pieces])
-        self._refused = {m: s for m, s in self._refused.items() if not len(self.regions.clip(s.start, s.end))}
+        added = Regions([(piece.start, piece.end) for piece in pieces])
+        large = [(piece.start, piece.end) for piece in pieces if piece.page_size > PAGE_SIZE]
+        self._of_large_pages = self._of_large_pages | Regions(large)
+        self._refused = {m: s for m, s in self._refused.items() if not len(added.clip(s.start, s.end))}
         self._by_mapping += [spot for piece in pieces for spot in spots_of_mapping(piece)]
-        self._update()
+        self._cover(self.regions | added)
 
     def drop(self, gone: Regions) -> None:
         """Strike out ranges that are armed no more."""
-        self.regions = self.regions - gone
+        self._of_large_pages = self._of_large_pages - gone
         self._by_mapping = [
             BlindSpot(part.start, part.end, spot.reason, spot.detail)
             for spot in self._by_mapping
             for part in Regions([(spot.start, spot.end)]) - gone
         ]
-        self._update()
+        self._cover(self.regions - gone)
 
     def refuse(self, mapping: Mapping, spot: BlindSpot) -> None:
         """Remember a mapping that cannot be armed, and why."""
         self._refused[mapping] = spot
-        self._update()
+        self._spots = None
 
     def refused(self, mapping: Mapping) -> bool:
         """Whether arming this mapping was tried in vain."""
@@ -55,22 +81,37 @@ class ArmedMemory:
         kept = {m: spot for m, spot in self._refused.items() if len(mapped.clip(m.start, m.end))}
         if len(kept) != len(self._refused):
             self._refused = kept
-            self._update()
+            self._spots = None
 
     def set_pins(self, pins: Sequence[BlindSpot]) -> None:
         """Take note of what is pinned now."""
         if pins is not self._pins:
             self._pins = pins
-            self._update()
+            self._spots = None
 
-    def _update(self) -> None:
-        self.spans = tuple((region.start, region.end) for region in self.regions)
-        self.spots = (
-            *self._by_mapping,
-            *(part for pin in self._pins for part in _within(pin, self.regions)),
-            *self._refused.values(),
-            *(BlindSpot(*span, reason) for reason in self._known_losses for span in self.spans),
-        )
+    def leave_out(self, mappings: Iterable[Mapping]) -> None:
+        """Take note of what is not armed because nobody may write to it now; in place of what was noted before."""
+        left_out: list[BlindSpot] = []
+        for mapping in mappings:
+            before = left_out[-1] if left_out else None
+            start = mapping.start
+            if before and before.end == start and before.detail == mapping.label:
+                start = left_out.pop().start
+            left_out.append(BlindSpot(start, mapping.end, BlindReason.NOT_WRITABLE, mapping.label))
+        if self._left_out != tuple(left_out):
+            self._left_out = tuple(left_out)
+            self._spots = None
+
+    def _cover(self, regions: Regions) -> None:
+        self.regions = regions
+        self.spans = tuple((region.start, region.end) for region in regions)
+        """Maximal ranges without a gap: what one scan each covers."""
+        self._spots = None
+
+
+def table_bytes_of(n_bytes: int) -> int:
+    """Page tables of so much memory."""
+    return n_bytes // PAGE_SIZE * _TABLE_ENTRY_BYTES
 
 
 def spots_of_mapping(mapping: Mapping) -> list[BlindSpot]:

@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 
 from pagewatch.ports import Clock
 from pagewatch.vocab.blindspots import BlindSpot
-from pagewatch.vocab.errors import TrackerClosed
+from pagewatch.vocab.errors import TrackerBusy, TrackerClosed
 from pagewatch.vocab.regions import Regions
 from pagewatch.vocab.wording import plural
 
@@ -77,8 +77,9 @@ class Tracker(ABC):
 
     A context manager: entering arms, leaving closes. Safe to use from several threads; each write is
     then in the epoch of exactly one of them. A collect that is interrupted (Ctrl-C) loses nothing: the next
-    one of that thread reports it. A tracker belongs to the process that made it: in a forked
-    child every call raises :class:`TrackerClosed`.
+    one of that thread reports it. A signal handler that interrupts a call may not make another:
+    :class:`TrackerBusy`. A tracker belongs to the process that made it: in a forked child every call
+    raises :class:`TrackerClosed`, but for close(), which does nothing there.
     """
 
     method: ClassVar[str]
@@ -86,13 +87,15 @@ class Tracker(ABC):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        # Reentrant, so that a signal handler is told that it may not enter instead of waiting for its own thread.
+        self._lock = threading.RLock()
+        self._busy = False
         self._owner_pid = os.getpid()
         self._is_armed = False
         self._closed = False
         self._epochs = self._regions_reported = self._collect_ns = 0
-        self._undelivered: Collected | None = None
-        self._receiver = 0
+        self._undelivered: dict[int, Collected] = {}
+        """By thread: what a collect had come by, and its caller perhaps has not."""
 
     def __enter__(self) -> Self:
         try:
@@ -113,42 +116,57 @@ class Tracker(ABC):
         :raises RangeNotTrackable: the kernel refuses part of the target.
         :raises TargetGone: the target is gone.
         """
+        self._check_owner()
         with self._lock:
-            self._check_usable()
-            self._is_armed = False
-            self._undelivered = None
-            self._arm()
-            self._is_armed = True
-            self._epochs = self._regions_reported = self._collect_ns = 0
+            self._check_turn()
+            try:
+                self._busy = True
+                self._check_usable()
+                self._is_armed = False
+                self._undelivered = {}
+                self._arm()
+                self._is_armed = True
+                self._epochs = self._regions_reported = self._collect_ns = 0
+            finally:
+                self._busy = False
 
     def collect(self) -> Epoch:
         """Which pages were written since the last collect, and start the next epoch, in one step per page.
 
         :raises TargetGone: the target exited or replaced its memory by exec.
         :raises TrackerClosed: the tracker was closed, never armed, or belongs to the parent of a fork.
+        :raises TrackerBusy: a signal handler interrupted another call of the same thread.
         """
+        self._check_owner()
+        receiver = threading.get_ident()
         with self._lock:
-            self._check_usable()
-            if not self._is_armed:
-                raise TrackerClosed("the tracker is not armed: enter it with 'with', or call arm()")
-            started_ns = self._clock.now_ns()
-            collected = self._collect()
-            receiver = threading.get_ident()
-            if self._undelivered is not None and self._receiver == receiver:
-                collected = collected.joined(self._undelivered)
-            self._receiver = receiver
-            self._undelivered = collected
-            self._forget_collected()
-            ended_ns = self._clock.now_ns()
-            # Made into statistics when somebody asks: a collect of an idle array costs little more than its ioctl.
-            index = self._epochs
-            self._epochs = index + 1
-            self._regions_reported += len(collected.regions)
-            self._collect_ns += ended_ns - started_ns
-            epoch = Epoch(collected.regions, index, started_ns, ended_ns, collected.assumed, collected.blind_spots)
+            self._check_turn()
+            try:
+                self._busy = True
+                epoch = self._next_epoch(receiver)
+            finally:
+                self._busy = False
         # The last thing before the caller has it: an exception up to here makes the next collect report it.
-        self._undelivered = None
+        self._undelivered.pop(receiver, None)
         return epoch
+
+    def _next_epoch(self, receiver: int) -> Epoch:
+        self._check_usable()
+        if not self._is_armed:
+            raise TrackerClosed("the tracker is not armed: enter it with 'with', or call arm()")
+        started_ns = self._clock.now_ns()
+        collected = self._collect()
+        if receiver in self._undelivered:
+            collected = collected.joined(self._undelivered[receiver])
+        self._undelivered[receiver] = collected
+        self._forget_collected()
+        ended_ns = self._clock.now_ns()
+        # Made into statistics when somebody asks: a collect of an idle array costs little more than its ioctl.
+        index = self._epochs
+        self._epochs = index + 1
+        self._regions_reported += len(collected.regions)
+        self._collect_ns += ended_ns - started_ns
+        return Epoch(collected.regions, index, started_ns, ended_ns, collected.assumed, collected.blind_spots)
 
     def statistics(self) -> TrackerStatistics:
         """Totals since the tracker was armed."""
@@ -166,20 +184,36 @@ class Tracker(ABC):
 
     def close(self) -> None:
         """End tracking and leave the target as it was found. Closing twice is no error."""
-        with self._lock:
-            if self._closed:
-                return
+        if os.getpid() != self._owner_pid:
+            # Not the child's to release. Its copy of the lock may be held by a thread that it does not have.
             self._closed = True
-            if os.getpid() == self._owner_pid:
-                self._close()
+            return
+        with self._lock:
+            self._check_turn()
+            try:
+                self._busy = True
+                if not self._closed:
+                    self._closed = True
+                    self._close()
+            finally:
+                self._busy = False
 
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise TrackerClosed("the tracker is closed; make a new one with track()")
+    def _check_owner(self) -> None:
+        """Before the lock: in a forked child it may be held by a thread that the child does not have."""
         if os.getpid() != self._owner_pid:
             raise TrackerClosed(
                 f"the tracker belongs to process {self._owner_pid}; a forked child needs a tracker of its own"
             )
+
+    def _check_turn(self) -> None:
+        if self._busy:
+            raise TrackerBusy(
+                "a signal handler called the tracker while its thread was using it; set a flag there, act on it later"
+            )
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise TrackerClosed("the tracker is closed; make a new one with track()")
 
     @abstractmethod
     def _arm(self) -> None:

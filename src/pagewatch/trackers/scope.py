@@ -25,6 +25,10 @@ class Scope(Protocol):
         """The mappings to arm, cut to the part that is wanted, ascending."""
         ...
 
+    def left_out(self, mappings: Iterable[Mapping]) -> list[Mapping]:
+        """Mappings that belong to the scope, but are not armed as long as nobody may write to them; ascending."""
+        ...
+
 
 class Ranges:
     """Fixed byte ranges, whatever is mapped there."""
@@ -42,13 +46,18 @@ class Ranges:
         mappings = list(mappings)
         return merge_pieces(piece for bounds in self.ranges for piece in pieces_within(mappings, *bounds))
 
+    def left_out(self, _: Iterable[Mapping]) -> list[Mapping]:
+        """See :class:`Scope`: nothing."""
+        return []
+
 
 class Everything:
     """All memory that the program can change, now and as it maps more.
 
     That is whatever is writable, and private anonymous memory that is readable or executable only (code that
     is generated at run time is switched between the two). Left out are reservations without any access and
-    read-only views of files; both are taken up when they become writable.
+    read-only views of files; both are taken up when they become writable, and are blind spots until then:
+    to arm them would cost page tables and huge pages of code that hardly anybody ever writes.
     """
 
     follows_layout = True
@@ -56,7 +65,15 @@ class Everything:
 
     def wanted(self, mappings: Iterable[Mapping]) -> list[Mapping]:
         """See :class:`Scope`."""
-        return [m for m in mappings if m.writable or (m.anonymous and m.accessible and not is_special(m))]
+        return [m for m in mappings if _is_wanted(m)]
+
+    def left_out(self, mappings: Iterable[Mapping]) -> list[Mapping]:
+        """See :class:`Scope`."""
+        return [m for m in mappings if not _is_wanted(m) and not is_special(m)]
+
+
+def _is_wanted(mapping: Mapping) -> bool:
+    return mapping.writable or (mapping.anonymous and mapping.accessible and not is_special(mapping))
 
 
 def is_special(mapping: Mapping) -> bool:

@@ -13,15 +13,13 @@ after a collect has re-armed it is not seen.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
-from operator import or_
 
 from pagewatch.ports import Clock, HugePages, Layout, Scanner, WriteProtection
-from pagewatch.trackers.armed import ArmedMemory, ranges_of
+from pagewatch.trackers.armed import ArmedMemory, ranges_of, table_bytes_of
 from pagewatch.trackers.base import Collected, Tracker
+from pagewatch.trackers.journal import Journal, united
 from pagewatch.trackers.scope import Scope, cut, pieces_within
-from pagewatch.vocab.addresses import page_ceil, page_floor
+from pagewatch.vocab.addresses import PAGE_SIZE, page_ceil, page_floor
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.categories import Category
 from pagewatch.vocab.errors import RangeNotArmed, RangeNotTrackable, TargetGone
@@ -35,21 +33,8 @@ _HUGE = Query.where("huge & !file", returned=Category(0))
 # Private memory that holds something of its own; the zero page does not.
 _FILLED = Query.where("!file & !pfnzero & (present | swapped)", returned=Category(0))
 _OWN = Query.where("present & !file & !pfnzero", returned=Category(0))
-_TABLE_ENTRY_BYTES = 8
 _NEGLIGIBLE_BYTES = 16 << 20
 _NONE = Regions()
-
-
-@dataclass(slots=True)
-class _Journal:
-    """What one collect has come by so far; it outlives an exception that ends the collect."""
-
-    found: list[Regions] = field(default_factory=list)
-    assumed: list[Regions] = field(default_factory=list)
-    news: list[BlindSpot] = field(default_factory=list)
-    begun: bool = False
-    overlapping: bool = False
-    """Whether parts of ``found`` may hold the same page."""
 
 
 class UffdAsync(Tracker):
@@ -90,19 +75,20 @@ class UffdAsync(Tracker):
 
     def _start_books(self) -> None:
         self._armed = ArmedMemory(self._known_losses)
-        self._journal = _Journal()
+        self._journal = Journal()
         self._seen: Sequence[Mapping] | None = None
         self._watch(_NONE)
         self._were_huge = _NONE
         self._late_bytes = 0
-        self._table_bytes = 0
-        self._table_budget: int | None = None
+        self._table_budget = _NEGLIGIBLE_BYTES
+        self._left_out = _NONE
 
     def _arm(self) -> None:
         self._disarm()
         self._start_books()
         mappings = self._layout.mappings()
-        refused = self._arm_pieces(self._scope.wanted(mappings))
+        refused = list(self._arm_pieces(self._scope.wanted(mappings)).values())
+        self._leave_out(mappings)
         self._armed.set_pins(self._layout.pins())
         if self._scope.ranges:
             self._check_all_armed(refused)
@@ -127,6 +113,7 @@ class UffdAsync(Tracker):
             # An exception ended the collect before: what its last scan found may not have come back.
             journal.overlapping = True
             journal.found.append(self._scanner.latest())
+            self._settle_late(journal)
         journal.begun = True
         if self._scope.follows_layout:
             self._follow_layout(journal)
@@ -144,25 +131,21 @@ class UffdAsync(Tracker):
         self._watched = watched
         self._watched_spans = tuple((region.start, region.end) for region in watched)
 
-    def _collected(self, journal: "_Journal") -> Collected:
-        found = journal.found
-        if journal.overlapping:
-            regions = reduce(or_, found, _NONE)
-        else:
-            regions = found[0] if len(found) == 1 else join(found)
-        spots = (*self._armed.spots, *journal.news) if journal.news else self._armed.spots
+    def _collected(self, journal: Journal) -> Collected:
+        regions = journal.written
+        spots = journal.spots(self._armed.spots)
         assumed = journal.assumed
         if self._strict and spots:
             assumed = [*assumed, ranges_of(spots, self._armed.regions)]
         if not assumed:
             return Collected(regions, _NONE, spots)
-        unwatched = reduce(or_, assumed) - regions
+        unwatched = united(assumed) - regions
         return Collected(regions | unwatched, unwatched, spots)
 
     def _forget_collected(self) -> None:
-        self._journal = _Journal()
+        self._journal = Journal()
 
-    def _collect_span(self, start: int, end: int, journal: "_Journal") -> None:
+    def _collect_span(self, start: int, end: int, journal: Journal) -> None:
         try:
             scan = self._scanner.scan(start, end, _WRITTEN, protect=True, require_armed=True)
         except RangeNotArmed as error:
@@ -176,7 +159,7 @@ class UffdAsync(Tracker):
         for piece in pieces_within(self._layout.mappings(), start, end):
             self._collect_piece(piece, journal)
 
-    def _collect_piece(self, piece: Mapping, journal: "_Journal") -> None:
+    def _collect_piece(self, piece: Mapping, journal: Journal) -> None:
         try:
             scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True, require_armed=True)
         except RangeNotArmed as error:
@@ -190,7 +173,7 @@ class UffdAsync(Tracker):
             scan = self._scanner.scan(piece.start, piece.end, _WRITTEN, protect=True)
         journal.found.append(scan.regions)
 
-    def _follow_layout(self, journal: "_Journal") -> None:
+    def _follow_layout(self, journal: Journal) -> None:
         """Arm what was mapped since the last collect and forget what is gone; name both."""
         self._armed.set_pins(self._layout.pins())
         mappings = self._layout.mappings()
@@ -206,51 +189,90 @@ class UffdAsync(Tracker):
         self._armed.forget_refused(mapped)
         wanted = [m for m in self._scope.wanted(mappings) if not self._armed.refused(m)]
         unarmed = Regions([(m.start, m.end) for m in wanted]) - self._armed.regions
-        fresh = [cut(m, part.start, part.end) for m in wanted for part in unarmed.clip(m.start, m.end)]
-        if self._arm_late(fresh, journal):
+        fresh = self._parts(wanted, unarmed)
+        settled = self._arm_late(fresh, journal)
+        self._look_at_left_out(self._leave_out(mappings), journal)
+        if settled:
             self._seen = mappings
 
-    def _arm_late(self, pieces: Sequence[Mapping], journal: "_Journal") -> bool:
+    def _leave_out(self, mappings: Sequence[Mapping]) -> Sequence[Mapping]:
+        """Name what is in the scope and not armed, since nobody may write to it; returns what was not so before."""
+        left_out = self._scope.left_out(mappings)
+        pieces = self._parts(left_out, Regions([(m.start, m.end) for m in left_out]) - self._armed.regions)
+        self._armed.leave_out(pieces)
+        before, self._left_out = self._left_out, Regions([(piece.start, piece.end) for piece in pieces])
+        return self._parts(pieces, self._left_out - before)
+
+    def _look_at_left_out(self, pieces: Sequence[Mapping], journal: Journal) -> None:
+        """What was mapped, written and closed to writing since the last collect, as a linker does."""
+        for piece in pieces:
+            if not piece.shared:
+                journal.assumed.append(self._scanner.scan(piece.start, piece.end, _FILLED).regions)
+            journal.news.append(BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, piece.label))
+
+    @staticmethod
+    def _parts(mappings: Sequence[Mapping], within: Regions) -> list[Mapping]:
+        """What of the mappings lies in a set of pages."""
+        if not len(within):
+            return []
+        return [cut(m, part.start, part.end) for m in mappings for part in within.clip(m.start, m.end)]
+
+    def _arm_late(self, pieces: Sequence[Mapping], journal: Journal) -> bool:
         """Arm memory found by a collect; what it holds already is assumed to be written since it was mapped.
 
         :returns: whether all is settled; not if a mapping was changing just then.
         """
-        settled = True
         for piece in pieces:
             # Before protecting: the marker on an empty page reads as swapped.
-            filled = self._scanner.scan(piece.start, piece.end, _FILLED).regions if piece.anonymous else _NONE
-            journal.assumed.append(filled)
-            refused = self._arm_pieces([piece])
-            if not refused:
-                journal.news.append(BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, piece.label))
-                self._late_bytes += piece.nbytes
-                if piece.anonymous:
-                    # Stored to between that look and the protection.
-                    journal.assumed.append(self._scanner.scan(piece.start, piece.end, _OWN).regions)
-            elif refused[0].reason is BlindReason.MAPPED_LATE:
-                journal.news += refused
-                settled = False
+            if not piece.shared:
+                journal.assumed.append(self._scanner.scan(piece.start, piece.end, _FILLED).regions)
+        journal.late += pieces
+        unarmed = self._arm_pieces(pieces)
+        self._settle_late(journal)
+        for piece, spot in unarmed.items():
+            if spot.reason is BlindReason.MAPPED_LATE:
+                journal.news.append(spot)
             else:
                 self._watch(self._watched - Regions([(piece.start, piece.end)]))
-        return settled
+        return not any(spot.reason is BlindReason.MAPPED_LATE for spot in unarmed.values())
 
-    def _arm_pieces(self, pieces: Sequence[Mapping]) -> list[BlindSpot]:
+    def _settle_late(self, journal: Journal) -> None:
+        """Name the late memory that could be armed, and take what was stored to it just before it was."""
+        armed = self._armed.regions
+        for piece in journal.late:
+            if armed.clip(piece.start, piece.end).nbytes == piece.nbytes:
+                if not piece.shared:
+                    journal.assumed.append(self._scanner.scan(piece.start, piece.end, _OWN).regions)
+                journal.news.append(BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, piece.label))
+                self._late_bytes += piece.nbytes
+        journal.late.clear()
+
+    def _arm_pieces(self, pieces: Sequence[Mapping]) -> dict[Mapping, BlindSpot]:
         """Register and protect; returns the blind spots of what is not armed then."""
-        unarmed: list[BlindSpot] = []
-        for piece in pieces:
-            spot = self._try_arm(piece)
-            if spot is None:
-                self._armed.add([piece])
-            else:
-                unarmed.append(spot)
-                if spot.reason is not BlindReason.MAPPED_LATE:
-                    self._armed.refuse(piece, spot)
+        armed: list[Mapping] = []
+        unarmed: dict[Mapping, BlindSpot] = {}
+        table_bytes = self._armed.table_bytes
+        try:
+            for piece in pieces:
+                needed = table_bytes_of(piece.nbytes) if piece.page_size == PAGE_SIZE else 0
+                spot = self._try_arm(piece, table_bytes, needed)
+                if spot is None:
+                    armed.append(piece)
+                    table_bytes += needed
+                else:
+                    unarmed[piece] = spot
+        finally:
+            # One entry for all: the books are gone through once.
+            self._armed.add(armed)
+        for piece, spot in unarmed.items():
+            if spot.reason is not BlindReason.MAPPED_LATE:
+                self._armed.refuse(piece, spot)
         return unarmed
 
-    def _try_arm(self, piece: Mapping) -> BlindSpot | None:
-        table_bytes = piece.nbytes // piece.page_size * _TABLE_ENTRY_BYTES
-        if not self._can_afford(table_bytes):
-            detail = f"{table_bytes} bytes of page tables for {piece.label}"
+    def _try_arm(self, piece: Mapping, table_bytes: int, needed: int) -> BlindSpot | None:
+        """:param table_bytes: page tables of all that is armed by now; ``needed``: those of the piece."""
+        if not self._can_afford(table_bytes + needed):
+            detail = f"{needed} bytes of page tables for {piece.label}"
             return BlindSpot(piece.start, piece.end, BlindReason.TOO_SPARSE, detail)
         try:
             self._protection.register(piece.start, piece.end)
@@ -261,17 +283,14 @@ class UffdAsync(Tracker):
             # Mapped anew between the two steps; the next collect finds it.
             self._protection.unregister(piece.start, piece.end)
             return BlindSpot(piece.start, piece.end, BlindReason.MAPPED_LATE, "it was changing while it was armed")
-        self._table_bytes += table_bytes
         return None
 
     def _can_afford(self, table_bytes: int) -> bool:
-        """Whether page tables for all that is armed, and for this, stay within what the target's host can spare."""
-        total = self._table_bytes + table_bytes
-        if total <= _NEGLIGIBLE_BYTES:
-            return True
-        if self._table_budget is None:
-            self._table_budget = self._layout.table_budget_bytes()
-        return total <= self._table_budget
+        """Whether so much page-table memory stays within what the target's host can spare."""
+        if table_bytes > self._table_budget:
+            # Asked again each time: what was taken may have been given back.
+            self._table_budget = max(_NEGLIGIBLE_BYTES, self._layout.table_budget_bytes())
+        return table_bytes <= self._table_budget
 
     def _disarm(self) -> None:
         for start, end in self._armed.spans:

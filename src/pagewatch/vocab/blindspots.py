@@ -11,6 +11,7 @@ class BlindReason(Enum):
     FILE_CONTENT = "a file's bytes also change through write(2), other mappings, truncation and hole punching"
     PRIVATE_FILE = "dropping private copies of file pages (MADV_DONTNEED) changes bytes without a write"
     MAPPED_LATE = "mapped after the last arming"
+    NOT_WRITABLE = "nobody may write to it, so it is not armed: a short mprotect between two collects goes unseen"
     UNMAPPED = "unmapped before this collect"
     REFUSED = "the kernel refuses to write-protect this mapping"
     TOO_SPARSE = "arming would cost more page-table memory than is reasonable"

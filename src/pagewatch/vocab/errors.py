@@ -110,6 +110,10 @@ class TrackerClosed(PagewatchError, ValueError):
     """The tracker, process or recording was closed, or belongs to the parent of a fork."""
 
 
+class TrackerBusy(PagewatchError, RuntimeError):
+    """A signal handler called a tracker that the thread it interrupted is using: to wait would be for ever."""
+
+
 class TraceError(PagewatchError, ValueError):
     """A recording that cannot be read or written; ``path`` names it."""
 

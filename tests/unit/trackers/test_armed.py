@@ -55,3 +55,28 @@ def test_the_memory_of_blind_spots_leaves_out_what_is_unmapped():
         BlindSpot(9 * _P, 12 * _P, BlindReason.PINNED),
     ]
     assert ranges_of(spots, armed) == Regions([(3 * _P, 4 * _P), (9 * _P, 10 * _P)])
+
+
+def test_what_is_left_out_is_named_once_for_touching_parts_of_the_same_name():
+    armed = ArmedMemory()
+    armed.leave_out([Mapping(0, 2 * _P, "r--p", name="a"), Mapping(2 * _P, 3 * _P, "r-xp", name="a")])
+    assert armed.spots == (BlindSpot(0, 3 * _P, BlindReason.NOT_WRITABLE, "a"),)
+    armed.leave_out([])
+    assert armed.spots == ()
+
+
+def test_spots_stay_the_same_object_as_long_as_nothing_changes():
+    armed = ArmedMemory()
+    armed.add([Mapping(_P, 2 * _P, "rw-s", inode=3)])
+    before = armed.spots
+    armed.leave_out([])
+    armed.set_pins(())
+    assert armed.spots is before
+
+
+def test_page_tables_cost_eight_bytes_a_page_but_for_hugetlb():
+    armed = ArmedMemory()
+    armed.add([_private(0, 10), Mapping(1 << 30, 2 << 30, "rw-p", page_size=1 << 30)])
+    assert armed.table_bytes == 80
+    armed.drop(Regions([(0, 4 * _P), (1 << 30, 2 << 30)]))
+    assert armed.table_bytes == 48

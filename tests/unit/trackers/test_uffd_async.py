@@ -3,6 +3,7 @@
 import pytest
 
 from pagewatch.testing.epoch_contract import spots_of, written_pages
+from pagewatch.trackers.armed import ArmedMemory
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.errors import RangeNotArmed, RangeNotTrackable
 from pagewatch.vocab.regions import Regions
@@ -72,6 +73,77 @@ def test_the_cost_of_page_tables_is_limited_in_sum(world, monkeypatch):
     areas = [_area(world) for _ in range(3)]
     with world.track(None) as tracker:
         assert spots_of(tracker.collect(), BlindReason.TOO_SPARSE) == [areas[2]]
+
+
+def test_page_tables_that_were_given_back_can_be_taken_again(world, monkeypatch):
+    monkeypatch.setattr("pagewatch.trackers.uffd_async._NEGLIGIBLE_BYTES", 0)
+    world.budget_bytes = 8 * 4 * _PAGES
+    _area(world)
+    with world.track(None) as tracker:
+        for _ in range(20):
+            start, end = _area(world)
+            assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(start, end)]
+            world.unmap(start, _PAGES)
+            tracker.collect()
+
+
+def test_a_budget_that_grew_is_used(world, monkeypatch):
+    monkeypatch.setattr("pagewatch.trackers.uffd_async._NEGLIGIBLE_BYTES", 0)
+    world.budget_bytes = 8 * _PAGES
+    _area(world)
+    with world.track(None) as tracker:
+        refused = _area(world)
+        assert spots_of(tracker.collect(), BlindReason.TOO_SPARSE) == [refused]
+        world.budget_bytes *= 4
+        start, end = _area(world)
+        assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(start, end)]
+
+
+def test_memory_that_nobody_may_write_to_is_a_blind_spot_until_it_is_writable(world):
+    _area(world)
+    start, end = _area(world)
+    world.let_write(start, _PAGES, writable=False)
+    with world.track(None) as tracker:
+        for _ in range(2):
+            assert spots_of(tracker.collect(), BlindReason.NOT_WRITABLE) == [(start, end)]
+        world.let_write(start, _PAGES, writable=True)
+        epoch = tracker.collect()
+        assert spots_of(epoch, BlindReason.NOT_WRITABLE) == []
+        assert spots_of(epoch, BlindReason.MAPPED_LATE) == [(start, end)]
+
+
+def test_armed_memory_that_nobody_may_write_to_any_more_is_no_blind_spot(world):
+    start, _ = _area(world)
+    with world.track(None) as tracker:
+        world.let_write(start, _PAGES, writable=False)
+        assert spots_of(tracker.collect(), BlindReason.NOT_WRITABLE) == []
+
+
+def test_what_was_mapped_written_and_closed_between_two_collects_is_assumed(world):
+    """As a linker does with what it relocates."""
+    _area(world)
+    with world.track(None) as tracker:
+        start, end = _area(world)
+        world.store(start + 2 * PAGE, b"relocated")
+        world.let_write(start, _PAGES, writable=False)
+        epoch = tracker.collect()
+        assert written_pages(epoch, start, PAGE) == [2]
+        assert epoch.assumed == epoch.regions
+        assert spots_of(epoch, BlindReason.MAPPED_LATE) == [(start, end)]
+        assert written_pages(tracker.collect(), start, PAGE) == []
+
+
+def test_thousands_of_mappings_are_entered_into_the_books_at_once(world, monkeypatch):
+    for _ in range(50):
+        _area(world)
+    entered = []
+    plain = ArmedMemory.add
+    monkeypatch.setattr(ArmedMemory, "add", lambda books, pieces: (entered.append(len(pieces)), plain(books, pieces)))
+    with world.track(None) as tracker:
+        for _ in range(30):
+            _area(world)
+        tracker.collect()
+    assert entered == [50, 30]
 
 
 def test_a_mapping_that_was_changing_while_it_was_armed_is_armed_by_the_next_collect(world):
