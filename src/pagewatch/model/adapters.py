@@ -122,7 +122,8 @@ class ModelLayout:
     def pins(self) -> Sequence[BlindSpot]:
         """See :meth:`pagewatch.ports.Layout.pins`; the model knows exactly what is pinned."""
         page = self._process.mm.machine.page_bytes
-        found = tuple(BlindSpot(at, at + page, BlindReason.PINNED) for at in self._process.pinned_addresses())
+        pages = Regions([(at, at + page) for at in self._process.pinned_addresses()], page_size=page).plain()
+        found = tuple(BlindSpot(part.start, part.end, BlindReason.PINNED) for part in pages)
         if found != self._pins:
             self._pins = found
         return self._pins
