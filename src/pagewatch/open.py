@@ -18,7 +18,7 @@ from pagewatch.trackers.base import Tracker
 from pagewatch.trackers.scope import Everything, Ranges, Scope
 from pagewatch.trackers.uffd_async import UffdAsync
 from pagewatch.vocab.addresses import page_ceil, page_floor
-from pagewatch.vocab.buffers import buffer_span
+from pagewatch.vocab.buffers import buffer_of, buffer_span
 from pagewatch.vocab.errors import InvalidArgument
 
 METHODS = ("auto", "uffd-async")
@@ -102,8 +102,7 @@ def _span_of(target: Any, resources: ExitStack) -> tuple[int, int]:
     """The page-aligned range of a target in this process, which is kept from being freed or resized."""
     if isinstance(target, tuple):
         return _checked([target])[0]
-    # Shared memory objects keep their buffer there.
-    target = getattr(target, "buf", target)
+    target = buffer_of(target)
     start, n_bytes = buffer_span(target)
     try:
         # An exported view keeps a bytearray from being resized and an mmap from being closed.

@@ -204,6 +204,29 @@ def test_a_shared_memory_object_is_taken_by_its_buffer():
         segment.unlink()
 
 
+def test_regions_are_found_within_a_shared_memory_object():
+    segment = shared_memory.SharedMemory(create=True, size=_BYTES)
+    try:
+        assert _touched(segment, PAGE_SIZE) == [slice(PAGE_SIZE, 2 * PAGE_SIZE)]
+    finally:
+        segment.close()
+        segment.unlink()
+
+
+class _Packet(ctypes.Structure):
+    _fields_ = [("payload", ctypes.c_char * _BYTES), ("buf", ctypes.c_char * 100)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_Packet, lambda: np.zeros(_BYTES // 16, [("buf", "<i8"), ("payload", "<i8")]).view(np.recarray)],
+    ids=["ctypes structure", "record array"],
+)
+def test_a_target_with_a_field_named_buf_is_tracked_as_a_whole(make):
+    target = make()
+    assert _page_of(target, 3 * PAGE_SIZE) in _touched(target, 3 * PAGE_SIZE)
+
+
 def test_a_process_object_is_refused_in_a_forked_child():
     with pagewatch.Process() as process:
         child = os.fork()

@@ -7,13 +7,30 @@ import numpy as np
 from pagewatch.vocab.errors import InvalidArgument
 
 
+def buffer_of(owner: Any) -> Any:
+    """The object that has the bytes: the owner itself or, of shared memory objects, the view in their ``buf``."""
+    # Memory of its own comes first: of a structure or a record array, `buf` may be one field of many.
+    if isinstance(owner, np.ndarray) or hasattr(owner, "__dlpack__"):
+        return owner
+    try:
+        memoryview(owner).release()
+    except TypeError:
+        kept = getattr(owner, "buf", None)
+        return kept if isinstance(kept, memoryview) else owner
+    except (ValueError, BufferError):
+        # It has the protocol, and its view says what is wrong.
+        return owner
+    return owner
+
+
 def buffer_span(buffer: Any) -> tuple[int, int]:
     """Start address and length in bytes of a contiguous buffer, which may be read-only.
 
-    :param buffer: an object with the buffer protocol, or a CPU tensor that exports DLPack.
+    :param buffer: an object with the buffer protocol, one that keeps such a buffer (see :func:`buffer_of`), or a CPU
+        tensor that exports DLPack.
     :raises InvalidArgument: it has no memory of its own, is empty, or is not contiguous.
     """
-    array = _view(buffer)
+    array = _view(buffer_of(buffer))
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         raise InvalidArgument("the buffer is not contiguous; track the array it is a view of")
     if array.nbytes == 0:

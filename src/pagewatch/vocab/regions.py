@@ -191,7 +191,7 @@ class Regions:
     def within(self, buffer: Any) -> list[slice]:
         """Byte slices into ``buffer`` that the regions cover, ascending, clipped to the buffer.
 
-        :param buffer: anything with the buffer protocol, contiguous.
+        :param buffer: any contiguous buffer that :func:`pagewatch.track` takes.
         """
         base, n_bytes = buffer_span(buffer)
         starts = np.maximum(self._array["start"].astype(np.int64) - base, 0)

@@ -9,12 +9,18 @@ from multiprocessing import shared_memory
 import numpy as np
 import pytest
 
-from pagewatch.vocab.buffers import buffer_span
+from pagewatch.vocab.buffers import buffer_of, buffer_span
 from pagewatch.vocab.errors import InvalidArgument
 
 
 class Point(ctypes.Structure):
     _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_double)]
+
+
+class Packet(ctypes.Structure):
+    """A structure with a field of that name, as of a C program's."""
+
+    _fields_ = [("length", ctypes.c_int), ("buf", ctypes.c_char * 100)]
 
 
 PATTERN = bytes(range(1, 241))
@@ -111,6 +117,43 @@ def test_shared_memory_is_found():
     finally:
         segment.close()
         segment.unlink()
+
+
+def test_shared_memory_objects_are_found_by_the_buffer_that_they_keep():
+    segment = shared_memory.SharedMemory(create=True, size=8192)
+    try:
+        assert buffer_span(segment) == buffer_span(segment.buf)
+    finally:
+        segment.close()
+        segment.unlink()
+    with pytest.raises(InvalidArgument, match="SharedMemory has no buffer"):
+        buffer_span(segment)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Packet(5, b"hello"),
+        np.rec.array([(1, b"x" * 100)] * 3, [("length", "<i4"), ("buf", "S100")]),
+        np.rec.array([(7,)] * 3, [("buf", "<i8")]),
+    ],
+    ids=["ctypes structure", "record array", "record array of that field alone"],
+)
+def test_a_field_named_buf_is_not_taken_for_the_whole(given):
+    whole = memoryview(given)
+    address = ctypes.addressof(given) if isinstance(given, ctypes.Structure) else given.ctypes.data
+    assert buffer_of(given) is given
+    assert buffer_span(given) == (address, whole.nbytes)
+
+
+def test_an_attribute_named_buf_that_is_no_view_of_memory_is_not_taken():
+    class Connection:
+        """Keeps a copy of what it received last."""
+
+        buf = b"received"
+
+    with pytest.raises(InvalidArgument, match="Connection has no buffer"):
+        buffer_span(Connection())
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
