@@ -60,7 +60,7 @@ SYSTEMS = (
         "One place that classifies pages",
         "entries of every level and hugetlb to categories, apart from the code that acts on them",
         "model/scan/classify.py model/scan/words.py",
-        "unit/model/scan/test_walk.py unit/model/scan/test_hugetlb.py conformance/test_histories.py",
+        "unit/model/scan/test_classify.py unit/model/scan/test_hugetlb.py conformance/test_histories.py",
     ),
     System(
         4,
@@ -90,7 +90,7 @@ SYSTEMS = (
         "Synchronous write-protection",
         "messages, wake-ups, the SIGBUS mode, and the look at pending flushes before a copy",
         "model/uffd/context.py model/uffd/events.py model/fault/notify.py model/fault/wp.py",
-        "unit/model/uffd/test_fd.py unit/model/fault/test_handle.py unit/model/test_thp.py",
+        "unit/model/uffd/test_fd.py unit/model/fault/test_wp.py unit/model/test_thp.py",
     ),
     System(
         8,
