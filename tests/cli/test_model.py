@@ -70,3 +70,9 @@ def test_unknown_names_are_wrong_use() -> None:
 def test_the_shipped_scenarios_are_listed() -> None:
     assert "clean-flush" in pagewatch("model", "list").stdout
     assert {"name", "title", "system"} == set(json.loads(pagewatch("model", "list", "--json").stdout)[0])
+
+
+def test_what_a_bound_left_out_is_told() -> None:
+    done = pagewatch("model", "run", "collapse-table-free", "--all")
+    assert done.returncode == 0
+    assert "interleavings (preemptions: at most 1, before 'gup fast'): 1 break" in done.stdout

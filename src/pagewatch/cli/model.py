@@ -134,8 +134,15 @@ def _as_lines(script: Script, results: list[tuple[Variant, Played, Explored | No
         yield from _story_lines(played.story, "     ")
         if explored is not None:
             scope = "all" if explored.complete else "the first"
-            bound = "" if variant.preemptions is None else f" with at most {variant.preemptions} preemptions"
-            yield f"   {scope} {explored.traces} interleavings{bound}: {explored.broken} break"
+            yield f"   {scope} {explored.traces} interleavings{_bound(variant)}: {explored.broken} break"
+
+
+def _bound(variant: Variant) -> str:
+    """Which interleavings were tried, where not all were."""
+    if variant.preemptions is None:
+        return ""
+    where = f", before {', '.join(f'{stop!r}' for stop in variant.stops)}" if variant.stops else ""
+    return f" (preemptions: at most {variant.preemptions}{where})"
 
 
 def _as_json(variant: Variant, played: Played, explored: Explored | None) -> dict[str, Any]:
@@ -151,5 +158,7 @@ def _as_json(variant: Variant, played: Played, explored: Explored | None) -> dic
             "tried": explored.traces,
             "broken": explored.broken,
             "complete": explored.complete,
+            "preemptions": variant.preemptions,
+            "stops": list(variant.stops),
         }
     return result

@@ -1,7 +1,7 @@
 """What happened to an address, in words.
 
 A :class:`Story` watches every announced access and keeps those that concern some pages: entries that map
-them (before and after), TLB slots, flushes, notifiers, stores and copies, faults and sleeps. Other steps,
+them (before and after), TLB slots, flushes, notifiers, stores and copies, faults, sleeps and pins. Other steps,
 such as walking and locking, change nothing that the pages mean, and are left out.
 """
 
@@ -36,6 +36,15 @@ _TOLD_LABELS = {
     "notifier: change_pte": "offers secondary MMUs the new page",
 }
 """Steps that are told as they are: what a thread does, in words."""
+_HOLDS = {
+    "gup: take a reference": "takes a reference to",
+    "gup: pin": "pins",
+    "gup: put": "lets go of",
+    "gup: unpin": "unpins",
+    "gup fast: take a reference": "takes a reference, without any lock, to",
+    "gup fast: pin": "makes that a pin of",
+}
+"""What is done to folios behind the pages, past the page tables."""
 
 
 class Event(NamedTuple):
@@ -61,6 +70,9 @@ class Story:
         self._last = end - 1 >> shift
         self._settle: Callable[[], str | None] | None = None
         self._actor: tuple[Hashable, str] = (0, "")
+        self._folios: set[int] = set()
+        for _, table, slot in self._path_entries():
+            self._note_folio(table.fmt, table.entries.get(slot, 0))
 
     def before(self, thread: Hashable, key: Hashable, kind: Kind, label: str) -> None:
         """See :meth:`pagewatch.steps.Observer.before`."""
@@ -91,6 +103,9 @@ class Story:
                 return self._watch_tlb(cpu, vpn)
             case ("word", int(pfn), int()):
                 return lambda: f"writes a word of frame {pfn:#x}"
+            case ("refs", int(pfn)) if pfn in self._folios and self._actor[1] in _HOLDS:
+                what = f"{_HOLDS[self._actor[1]]} frame {pfn:#x}"
+                return lambda: what
             case ("bitmap", *_):
                 return lambda: "changes the bitmap"
         return None
@@ -105,7 +120,15 @@ class Story:
         fmt, new = table.fmt, table.entries.get(slot, 0)
         if new == old:
             return None
+        self._note_folio(fmt, new)
         return f"{fmt.name} of page {vpn - self._first}: {entry_words(fmt, old)} -> {entry_words(fmt, new)}"
+
+    def _note_folio(self, fmt: EntryFormat, entry: int) -> None:
+        """Remember which folios have been behind the pages."""
+        if fmt.kind(entry) == LEAF:
+            folio = self._mm.machine.memory.find(fmt.pfn(entry))
+            if folio is not None:
+                self._folios.add(folio.pfn)
 
     def _watch_tlb(self, cpu: int, vpn: int) -> Callable[[], str | None]:
         tlb = self._mm.machine.cpus[cpu].tlb

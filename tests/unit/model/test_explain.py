@@ -6,7 +6,7 @@ from pagewatch.explore.engine import replay, run
 from pagewatch.model import Kernel
 from pagewatch.model.explain import entry_words
 from pagewatch.steps import WAIT, WouldBlock, observed, wait
-from support.modelled import Area
+from support.modelled import PAGE, Area
 
 
 def told(area: Area, action: object) -> list[str]:
@@ -81,3 +81,14 @@ def test_every_kind_of_entry_has_words() -> None:
     assert entry_words(fmt, fmt.swap_entry(0, 7)).startswith("swap slot 7")
     assert entry_words(fmt, fmt.pfn_entry(5, 0x42)).startswith("hwpoison of frame 0x42")
     assert entry_words(fmt, fmt.leaf(0x99, 5)) == "frame 0x99 [write dirty]"
+
+
+def test_pins_of_what_is_behind_the_pages_are_told_and_others_are_not() -> None:
+    area = Area(2)
+    area.store(0, 1)
+    with area.kernel.explain(area.process, area.start, PAGE) as story:
+        area.process.pin(area.at(1), 1).release()
+        assert not story.events
+        area.process.pin(area.start, 1).release()
+    said = [event.what.partition(" frame")[0] for event in story.events]
+    assert said == ["takes a reference, without any lock, to", "makes that a pin of", "unpins"]
