@@ -97,7 +97,7 @@ def test_process_that_ends_before_it_is_ready_is_told_in_words(tmp_path: Path, m
     broken.write_text(f'#!/bin/sh\ncase "$*" in *shim.py*) exit 3;; esac\nexec {sys.executable} "$@"\n')
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
-    with pytest.raises(CannotLaunch, match="cannot start true: .* has ended"):
+    with pytest.raises(CannotLaunch, match=r"cannot start true: .* has ended"):
         launch(["true"])
 
 
