@@ -2,10 +2,11 @@
 
     PYTHONPATH=tests python -m conformance.run --sequences 20000
 
-Goes on after a difference, shows each once in its shortest form, and exits with 1 if there was any.
+Goes on after a difference, shows each once in its shortest form, and exits with 1 if there was any. SIGTERM ends it early.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -51,14 +52,15 @@ def main() -> int:
     parser.add_argument("--stop-after", type=int, default=10, help="distinct differences")
     options = parser.parse_args()
     counts = Histories.counts
-    tally = Tally()
+    tally = Tally(options.stop_after)
     began = time.monotonic()
     where: Counter[str] = Counter()
     with khugepaged_asleep(), Live() as live:
         small, quirks = probed(live)
         Collecting.live, Collecting.quirks = live, quirks
         turns = cycle(_possible())
-        while (done := counts["sequences"]) < options.sequences and len(tally.shown) < options.stop_after:
+        signal.signal(signal.SIGTERM, lambda *_: tally.end())
+        while (done := counts["sequences"]) < options.sequences and len(tally.shown) < tally.stop_after:
             turn = next(turns)
             Collecting.arena = turn.arena._replace(categories=small.categories)
             size = _CHUNK_ALONE if turn.changes_machine else _CHUNK
@@ -83,10 +85,16 @@ def main() -> int:
 class Tally:
     """Differences by the shape of their shortest script."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop_after: int) -> None:
+        """:param stop_after: distinct differences."""
+        self.stop_after = stop_after
         self.shown: set[tuple[object, ...]] = set()
         self.n_unsteady = 0
         """Those that running the script again did not show: something else moved pages meanwhile."""
+
+    def end(self) -> None:
+        """Stop after this chunk: what was changed on the machine is put back, and counts are printed."""
+        self.stop_after = 0
 
     def take(self, differences: list[Difference]) -> None:
         """Count differences, and show what is new."""

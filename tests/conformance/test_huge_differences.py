@@ -12,6 +12,7 @@ from support.machine import swapping
 from support.versus.comparison import compare
 
 ASYNC, WP = 1 << 15, 2
+MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4
 DONTNEED, FREE, HUGEPAGE, PAGEOUT, POPULATE_READ, COLLAPSE = 4, 8, 14, 21, 22, 25
 READ, READ_WRITE = 1, 3
 PRESENT, PFNZERO, HUGE = 0x8, 0x20, 0x40
@@ -101,7 +102,36 @@ class TestCollapse:
         assert not is_huge(none, 1023)
 
 
+class TestMoves:
+    @pytest.mark.parametrize("kind", ["anon", "memfd"])
+    def test_whole_page_tables_move_and_leave_nothing_behind(self, both_large, kind):
+        moved = ("mremap", 0, 512, 512, 512, MAYMOVE | FIXED | DONTUNMAP, 0)
+        *_, left = both_large(("mmap", 0, 0, 1024, kind, READ_WRITE, 0), ("store", 0, 700, 1), moved)
+        assert word(left, 700) == 0
+        assert categories(left, 700) == 0  # with a table it would be called written
+        assert categories(left, 0)
+
+    def test_they_do_so_from_inside_a_table_if_nothing_is_below(self, both_large):
+        part = (("mmap", 0, 513, 511, "anon", READ_WRITE, 0), ("store", 0, 700, 1))
+        *_, left = both_large(*part, ("mremap", 0, 513, 511, 511, MAYMOVE | FIXED | DONTUNMAP, 1))
+        assert categories(left, 700) == 0
+
+
 class TestPageOut:
+    def test_a_page_of_a_memfd_that_was_only_read_becomes_a_hole(self, kernel, large):
+        live, _, quirks = kernel
+        with swapping():
+            out = (
+                ("load", 0, 0),
+                ("load", 0, 2),
+                ("madvise", 0, 0, 16, PAGEOUT),
+                ("pread", 0, "memfd", 0),
+                ("load", 0, 2),
+            )
+            script = (("mmap", 0, 0, 1040, "memfd", READ_WRITE, 0), *out)
+            *_, loaded = compare(live, large._replace(swap=True), script, quirks)
+        assert not present(loaded, 0)
+
     def test_what_is_left_of_a_huge_page_becomes_the_zero_page_where_it_is_zeros(self, kernel, large):
         live, _, quirks = kernel
         with swapping():

@@ -1,6 +1,7 @@
 """mremap: growing, shrinking and moving areas (mm/mremap.c)."""
 
 import errno
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -270,8 +271,12 @@ def _move_entries(mm: "Mm", vma: Vma, copy: Vma, to: int, old: int, n_bytes: int
     if vma.hugetlb:
         move_huge(mm, vma, copy, old, n_bytes, lift=lift)
         return
+    below = _room_below(mm, vma, copy, to, old, n_bytes)
+    old, to, n_bytes = old - below, to - below, n_bytes + below
     for span in whole_spans(mm, vma, old, old + n_bytes, "mremap: walk"):
         level = span.spot.level
+        if level == 0 and not lift and _move_table(mm, span, to + span.start - old):
+            continue
         if level and not _has_room(mm, to + span.start - old, level):
             split_locked(mm, vma, span.spot, span.start)
             continue
@@ -279,6 +284,34 @@ def _move_entries(mm: "Mm", vma: Vma, copy: Vma, to: int, old: int, n_bytes: int
             # Before the lock is dropped: a stale translation must not write to a page that
             # somebody has found, and freed, at its new address.
             flush_range(mm, span.start, span.end)
+
+
+def _room_below(mm: "Mm", vma: Vma, copy: Vma, to: int, old: int, n_bytes: int) -> int:
+    """How many bytes below both places belong to nobody, so that whole tables can move (``try_realign_addr``)."""
+    reach = mm.machine.pmd_bytes
+    below = old & reach - 1
+    if not below or below != to & reach - 1 or n_bytes < reach - below:
+        return 0
+    begins = vma.start == old and copy.start == to
+    return below if begins and not any(mm.vmas.overlapping(at - below, at) for at in (old, to)) else 0
+
+
+def _move_table(mm: "Mm", span: Span, to: int) -> bool:
+    """Carry a whole table over to where none is (``move_normal_pmd``); says whether it was."""
+    table, parent = span.spot.table, span.spot.parent
+    if parent is None or len(span.indexes) < 1 << span.spot.fmt.index_bits or to & (1 << parent.fmt.shift) - 1:
+        return False
+    target = populate(mm, to, "mremap: make upper tables", parent.table.fmt.level)
+    if target.entry or target.level != parent.table.fmt.level:
+        return False
+    # Both directory entries may be in one table.
+    with parent.table.lock, nullcontext() if target.table is parent.table else target.table.lock:
+        entry = parent.table.exchange(parent.slot, 0, "mremap: take the table")
+        target.table.write(target.slot, target.fmt.table(table.address), "mremap: put the table")
+        if entry != parent.entry:
+            raise AssertionError("the mmap lock is held for writing")
+        flush_range(mm, span.start, span.end)
+    return True
 
 
 def _move_span(mm: "Mm", span: Span, to: int, *, lift: bool) -> bool:

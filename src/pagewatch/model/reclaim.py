@@ -99,5 +99,7 @@ def _drop_cached(folio: "Folio") -> None:
         if folio.dirty:
             file.write_back(index)
         file.remove(folio, "page out: page cache")
+    elif file.kind is FileKind.SHMEM and not folio.dirty:
+        file.remove(folio, "page out: nothing to keep")  # zeros that were only read: a hole again
     elif file.kind is FileKind.SHMEM and file.machine.swap.on:
         file.swap_out(index, file.machine.swap)

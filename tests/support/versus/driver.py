@@ -36,6 +36,7 @@ _KINDS = {
     "hugefile": (0x01, "hugefile"),
     "hugefile-private": (0x02, "hugefile"),
 }
+_HUGE_BYTES = HUGE_PAGES * PAGE
 _MAX_ROWS = 4096
 
 
@@ -245,7 +246,8 @@ class Driver:
             self.do_close(slot)
         for fd in self.files.values():
             os.close(fd)
-        calls.munmap(self.arena.base, self.arena.n_pages * PAGE)
+        # To the end of the last huge page: moved hugetlb memory may stick out of the arena.
+        calls.munmap(self.arena.base, -(-self.arena.end // _HUGE_BYTES) * _HUGE_BYTES - self.arena.base)
         self.arena = Arena(*arena)  # type: ignore[arg-type]
         memfd = os.memfd_create("arena")
         with tempfile.TemporaryFile() as file:

@@ -49,7 +49,9 @@ class Live:
         for ours in self._sockets:
             ours.settimeout(timeout_s)
         try:
-            list(self._send(0, [("reset", *arena)]))
+            ((result, _),) = self._send(0, [("reset", *arena)])
+            if result[0] != "ok":
+                raise ValueError(f"no fresh start: {result}")
             return list(self._run(script))
         except (OSError, EOFError, ValueError) as error:
             status = self._end()

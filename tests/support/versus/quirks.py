@@ -3,16 +3,19 @@
 import fcntl
 import os
 import struct
+from typing import Any
 
 from pagewatch.model import Quirks
 from support.forked import forked_child
 from support.versus.live import Live
-from support.versus.outcomes import SMALL, Arena, Observation, Result, Step
+from support.versus.outcomes import LARGE, SMALL, Arena, Observation, Result, Step
 
 _MARKED = 1 << 3
 """Bit 58 of a pagemap word, shifted down: a guard."""
 _FRESH = 1
 """Bit 55: soft-dirty."""
+_PRESENT, _HUGE = 1 << 3, 1 << 6
+"""Categories."""
 _ALL, _BEFORE_GUARD, _BEFORE_SOFT_DIRTY = 0x1FF, 0xFF, 0x7F
 
 
@@ -40,7 +43,33 @@ def probed(live: Live) -> tuple[Arena, Quirks]:
         fault_around_needs_table_for_tail=not tail[1][13],
         guards_mark_areas=len(last(copied, *roots, ("close", 0, 1))[1][2]) == 1,
         guard_category=arena.categories == _ALL,
+        **_of_huge_pages(live, LARGE._replace(categories=arena.categories)),
     )
+
+
+def _of_huge_pages(live: Live, arena: Arena) -> dict[str, Any]:
+    """Quirks that take room for huge pages to see."""
+
+    def categories(page: int, *steps: Step) -> int:
+        (*_, (_, (regions, _, _))) = live.run(arena, steps)
+        at = arena.at(page)
+        return next((bits for start, end, bits in regions if start <= at < end), 0)
+
+    plain = ("mmap", 0, 0, arena.n_pages, "anon", 3, 0)
+    advised = (plain, ("madvise", 0, 0, arena.n_pages, 14))
+    store, load = ("store", 0, 0, 1), ("load", 0, 0)
+    enabled = "madvise" if categories(0, *advised, store) & _HUGE else "never"
+    # A private page at 512 keeps the huge page of the file from being mapped as one.
+    apart = (("store", 0, 512, 1), ("madvise", 0, 512, 512, 25), ("load", 0, 700))
+    return {
+        "thp_enabled": "always" if categories(0, plain, store) & _HUGE else enabled,
+        "thp_zero_page": bool(categories(0, *advised, load) & _HUGE),
+        "thp_replaces_zero_page": bool(categories(0, *advised, load, store) & _HUGE),
+        "zap_frees_tables": not categories(0, plain, store, ("madvise", 0, 0, 512, 4)),
+        "fault_around_maps_whole_folios": bool(
+            categories(1000, ("mmap", 0, 0, arena.n_pages, "memfd-private", 3, 0), *apart) & _PRESENT
+        ),
+    }
 
 
 def _with(categories: int) -> Arena:
