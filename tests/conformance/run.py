@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests python -m conformance.run --sequences 20000
 
-Goes on after a difference, shows each once in its shortest form, and exits with 1 if there was any. SIGTERM ends it early.
+Goes on after a difference, shows each once in its shortest form, and exits with 1 if there was any.
+SIGTERM ends it early.
 """
 
 import argparse
