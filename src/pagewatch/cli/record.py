@@ -199,7 +199,7 @@ def _conclude(path: Path, result: Progress) -> None:
         _say(f"notes in the report: {result.n_notes}")
     if result.n_late:
         late = plural(result.n_late, "collect")
-        _say(f"{late} left out because those before took too long; a lower --hz avoids that")
+        _say(f"{late} left out: those before, or attaching to a process, took too long; a lower --hz leaves more time")
     _say(f"next: pagewatch report {path}")
 
 

@@ -151,7 +151,9 @@ class Recorder:
             for tracked in self._tracked.values():
                 tracked.session.close()
         if self._n_late:
-            self._note(f"{plural(self._n_late, 'collect')} left out: those before took longer than their time")
+            self._note(
+                f"{plural(self._n_late, 'collect')} left out: those before, or attaching, took longer than their time"
+            )
         final = replace(self._progress(), ended_reason=reason)
         self._writer.end(final.elapsed_ns, reason)
         return replace(final, n_bytes=self._writer.n_bytes)
