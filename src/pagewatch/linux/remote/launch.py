@@ -140,9 +140,9 @@ def _attach_at_exec(
 ) -> Attachment:
     """Let the shim load the program; on any failure it is ended and collected."""
     try:
+        _wait_until_ready(gate, command)
         identity = Identity(process.pid)
         try:
-            _wait_until_ready(gate, command)
             gate.sendall(environment)
             request = Request(process.pid, _TIMEOUT_NS, at_exec=True)
             answer, uffd = surgeon.ask(request, [identity.pidfd, gate.fileno()])
