@@ -6,6 +6,7 @@ protected the page once more (``make explore``). Where one writer makes its atte
 so slips in wherever the other one's fault has opened the page, there are 237.
 """
 
+import faulthandler
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from random import Random
@@ -107,8 +108,15 @@ def test_with_one_writer_that_faults_looking_and_protecting_in_two_calls_loses_w
     assert any(Race(Checkpointed.collect_in_two_calls, *ONE_FAULTS).losses())
 
 
+@pytest.fixture
+def minutes() -> None:
+    """No dump of all stacks after a while: taken amid switching greenlets, it crashes the interpreter."""
+    faulthandler.cancel_dump_traceback_later()
+
+
 @pytest.mark.every_trace
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("minutes")
 def test_with_two_writers_that_fault_the_tracker_loses_nothing() -> None:
     losses = list(Race(Checkpointed.collect, *BOTH_FAULT).losses())
     assert len(losses) > 30_000
@@ -117,6 +125,7 @@ def test_with_two_writers_that_fault_the_tracker_loses_nothing() -> None:
 
 @pytest.mark.every_trace
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("minutes")
 def test_with_two_writers_that_fault_looking_and_protecting_in_two_calls_loses_a_write() -> None:
     assert any(Race(Checkpointed.collect_in_two_calls, *BOTH_FAULT).losses())
 
