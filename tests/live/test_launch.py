@@ -206,15 +206,6 @@ def test_command_that_cannot_be_loaded_is_told_in_words(command: str, reason: st
     assert caught.value.command == command
 
 
-def test_program_that_would_lose_its_rights_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "su"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o4755)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(CannotLaunch, match="another user's rights"):
-        launch([str(program)])
-
-
 def test_missing_directory_is_told_in_words(tmp_path: Path) -> None:
     with pytest.raises(CannotLaunch, match=r"No such file or directory.*nowhere"):
         launch(["true"], cwd=tmp_path / "nowhere")

@@ -51,6 +51,9 @@ PIDFD_THREAD = 0o200  # O_EXCL; since Linux 6.9
 UFFD_USER_MODE_ONLY = 1
 SUD_ON = 1  # PR_SYS_DISPATCH_ON
 PR_SET_PTRACER = 0x59616D61
+CAP_SYS_PTRACE = 19
+CAP_SYS_ADMIN = 21
+XATTR_NAME_CAPS = "security.capability"  # linux/xattr.h
 
 
 class iovec(ctypes.Structure):

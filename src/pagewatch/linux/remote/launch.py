@@ -3,17 +3,18 @@
 import os
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from pagewatch.linux.proc import hint_for_user
 from pagewatch.linux.remote.attach import Attachment
 from pagewatch.linux.remote.client import Surgeon
 from pagewatch.linux.remote.identity import Identity
 from pagewatch.linux.remote.protocol import READY, Request
+from pagewatch.linux.remote.rights import lost_when_traced
 from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import CannotLaunch, InvalidArgument, TargetGone
 
@@ -88,7 +89,7 @@ def launch(
     words = (*argv, *(env or {}), *(env or {}).values())
     if not argv or any("\0" in word for word in words):
         raise InvalidArgument("a command is at least one word, and no word holds a zero byte")
-    _check_rights(argv[0], os.environ if env is None else env)
+    _check_rights(argv[0], os.environ if env is None else env, cwd)
     surgeon = Surgeon()
     try:
         ours, theirs = socket.socketpair()
@@ -103,13 +104,13 @@ def launch(
     return Launched(process, attachment, surgeon)
 
 
-def _check_rights(command: str, environment: Mapping[str, str]) -> None:
-    """A program that changes its user loses that right silently when it is traced without the right to."""
-    path = shutil.which(command, path=environment.get("PATH"))
-    if path is None or os.geteuid() == 0:
-        return
-    if Path(path).stat().st_mode & (stat.S_ISUID | stat.S_ISGID):
-        raise CannotLaunch(command, "it runs with another user's rights, and would lose them under trace", "be root")
+def _check_rights(command: str, environment: Mapping[str, str], cwd: str | os.PathLike[str] | None) -> None:
+    path = str(Path(cwd or os.curdir).absolute() / command) if os.sep in command else command
+    found = shutil.which(path, path=environment.get("PATH"))
+    rights = lost_when_traced(Path(found)) if found else ""
+    if rights:
+        hint = hint_for_user("run as root", root="a container needs the capability SYS_PTRACE")
+        raise CannotLaunch(command, f"it runs with {rights}, and would lose them under trace", hint)
 
 
 def _start_shim(
