@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pagewatch.linux.remote.admission import Patient as Seized
 from pagewatch.linux.remote.attach import attach
 from pagewatch.vocab.errors import CannotAttach, InvalidArgument, TargetGone
 from support.needs import requires
@@ -30,9 +31,14 @@ _CAPLESS = (sys.executable, str(_SUPPORT / "capless.py"))
 
 def attach_without_capabilities(pid: int) -> str:
     """What a tracker says that has the same user as root, but no capability."""
+    return attach_from([*_CAPLESS, sys.executable], pid)
+
+
+def attach_from(interpreter: list[str], pid: int) -> str:
+    """What a tracker says that is run by this command."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     run = subprocess.run(
-        [*_CAPLESS, sys.executable, _SUPPORT / "attaching.py", str(pid)],
+        [*interpreter, _SUPPORT / "attaching.py", str(pid)],
         check=True,
         capture_output=True,
         text=True,
@@ -197,6 +203,33 @@ def test_seccomp_that_may_not_be_suspended_is_refused(ward: Ward, how: str) -> N
         assert times_asleep(patient) == before
         assert said.startswith(f"CannotAttach: cannot attach to process {patient.pid}: it runs under a seccomp filter")
         assert "SYS_ADMIN" in said
+        assert patient.is_untouched()
+        assert patient.finish() == "1 0"
+
+
+@needs_root
+def test_seccomp_is_in_force_until_the_thread_has_stopped(ward: Ward) -> None:
+    with ward.asleep("filtered", "tempted") as patient:
+        pidfd = os.pidfd_open(patient.pid)
+        try:
+            Seized(patient.pid, patient.pid, pidfd)
+            said, _ = patient.popen.communicate(b"x", timeout=30)
+        finally:
+            os.close(pidfd)
+        assert (patient.popen.returncode, said) == (-signal.SIGSYS, b"")
+
+
+@needs_root
+@pytest.mark.skipif(shutil.which("nsenter") is None, reason="needs unshare and nsenter (apt-get install util-linux)")
+def test_seccomp_that_root_of_a_user_namespace_may_not_suspend_is_refused(ward: Ward) -> None:
+    try:
+        patient = Patient(["unshare", "--user", "--map-root-user", str(ward.program), "filtered", "filter"])
+    except RuntimeError:
+        pytest.skip("needs user namespaces (sysctl user.max_user_namespaces)")
+    with patient:
+        wait_until(lambda: patient.state() == "S")
+        inside = ["nsenter", "--user", "--preserve-credentials", "--target", str(patient.pid), sys.executable]
+        assert "runs under a seccomp filter" in attach_from(inside, patient.pid)
         assert patient.is_untouched()
         assert patient.finish() == "1 0"
 

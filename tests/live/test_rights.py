@@ -14,7 +14,7 @@ import pytest
 
 from pagewatch.linux.abi.ptrace import CAP_SYS_ADMIN
 from pagewatch.linux.remote.launch import launch
-from pagewatch.linux.remote.rights import has_capability, lost_when_traced
+from pagewatch.linux.remote.rights import has_capability, lost_when_traced, may_suspend_seccomp
 from pagewatch.vocab.errors import CannotLaunch
 from support import restricted
 from support.forked import NOBODY, in_forked_child
@@ -104,6 +104,19 @@ def test_capability_is_that_of_the_calling_user() -> None:
         int(fields_of(Path("/proc/self/status"))["CapEff"], 16) & (1 << CAP_SYS_ADMIN) != 0
     )
     assert in_forked_child(lambda: has_capability(CAP_SYS_ADMIN), user=NOBODY) is False
+
+
+def test_filters_of_others_may_be_suspended_by_root_that_is_not_filtered() -> None:
+    assert may_suspend_seccomp() == (
+        has_capability(CAP_SYS_ADMIN) and fields_of(Path("/proc/self/status"))["Seccomp"] == "0"
+    )
+    assert in_forked_child(may_suspend_seccomp, user=NOBODY) is False
+
+    def filtered() -> bool:
+        restricted.deny("ptrace:EPERM")
+        return may_suspend_seccomp()
+
+    assert in_forked_child(filtered) is False
 
 
 @requires("userfaultfd")

@@ -360,6 +360,13 @@ static int filtered(const char *how) {
     struct sock_fprog program = {n, code};
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) return 97;
+    if (!strcmp(how, "tempted")) {
+        char byte;
+        ready();
+        if (read(0, &byte, 1) == 1) syscall(SYS_getppid);
+        printf("got away with it\n");
+        return 0;
+    }
     return blocked_read();
 }
 

@@ -93,7 +93,8 @@ def main() -> int:
     return pagewatch_main.run(sys.argv[split + 1 :])
 
 
-def _deny(detail: str) -> None:
+def deny(detail: str) -> None:
+    """Have a system call refused from here on: ``CALL:ERRNO``."""
     call, _, name = detail.partition(":")
     number, error = syscall_number(call), getattr(errno, name)
     instructions = (_Instruction * 4)(
@@ -119,7 +120,7 @@ def _limit_descriptors(number: str) -> None:
 
 
 _RESTRICTIONS: dict[str, Callable[[str], None]] = {
-    "deny": _deny,
+    "deny": deny,
     "undumpable": lambda _: _prctl(_PR_SET_DUMPABLE, 0),
     "no-thp": lambda _: _prctl(_PR_SET_THP_DISABLE, 1),
     "descriptors": _limit_descriptors,

@@ -14,6 +14,7 @@ class PtraceRequest(IntEnum):
     PTRACE_CONT = 7
     PTRACE_SYSCALL = 24
     PTRACE_DETACH = 17
+    PTRACE_SETOPTIONS = 0x4200
     PTRACE_GETREGSET = 0x4204
     PTRACE_SETREGSET = 0x4205
     PTRACE_SEIZE = 0x4206
@@ -25,7 +26,7 @@ class PtraceRequest(IntEnum):
 
 
 class PtraceOption(IntFlag):
-    """Options of PTRACE_SEIZE."""
+    """Options of PTRACE_SEIZE and PTRACE_SETOPTIONS."""
 
     PTRACE_O_TRACESYSGOOD = 1 << 0
     PTRACE_O_TRACEEXEC = 1 << 4

@@ -9,6 +9,7 @@ from pagewatch.linux.proc import hint_for_user, ptrace_hint
 from pagewatch.linux.remote.identity import has_exited
 from pagewatch.linux.remote.inject import architecture
 from pagewatch.linux.remote.procstat import ProcStat, live_threads, read_stat, read_status
+from pagewatch.linux.remote.rights import may_suspend_seccomp
 from pagewatch.linux.remote.stopwatch import Stopwatch
 from pagewatch.linux.remote.tracee import ThreadExited, Tracee
 from pagewatch.vocab.errors import CannotAttach, NotPermitted, TargetGone
@@ -38,10 +39,11 @@ class Patient:
         """Runs since the thread was asked to stop."""
         self.is_entering_call = False
         """Stopped at the entry of a system call rather than on the way to user mode."""
-        options = PtraceOption.PTRACE_O_TRACESYSGOOD
+        self.is_seccomp_suspended = False
+        self._options = PtraceOption.PTRACE_O_TRACESYSGOOD
         if at_exec:
-            options |= PtraceOption.PTRACE_O_TRACEEXEC
-        self.thread, self.is_seccomp_suspended = _seize(pid, tid, options)
+            self._options |= PtraceOption.PTRACE_O_TRACEEXEC
+        self.thread = _seize(pid, tid, self._options)
         # Alive now, so it was alive when its number was seized: nobody else can have had that number.
         if has_exited(pidfd):
             raise TargetGone(pid)
@@ -50,6 +52,9 @@ class Patient:
         """Bring the thread to a stop on its way to user mode; False if it does not come in time."""
         self.watch = Stopwatch()
         is_stopped = self.thread.trap(deadline_ns) is not None
+        if is_stopped:
+            # Not before: a thread that runs must not do so unfiltered.
+            self.is_seccomp_suspended = self._suspend_seccomp()
         self.watch.mark("stop")
         return is_stopped
 
@@ -58,7 +63,8 @@ class Patient:
 
         :raises CannotAttach: a 32-bit program, or a seccomp filter.
         """
-        obstacle = _BITS_32 if self._loaded_32_bit() else self._filter()
+        filtered = None if may_suspend_seccomp() else self._filter()
+        obstacle = _BITS_32 if self._loaded_32_bit() else filtered
         if obstacle is not None:
             raise CannotAttach(self.pid, *obstacle)
 
@@ -88,6 +94,16 @@ class Patient:
                 return program.read(len(_ELF_32_BIT)) == _ELF_32_BIT
         except OSError:
             return False
+
+    def _suspend_seccomp(self) -> bool:
+        try:
+            self.thread.set_options(self._options | PtraceOption.PTRACE_O_SUSPEND_SECCOMP)
+        except OSError as error:
+            # EPERM: no CAP_SYS_ADMIN, or this process is filtered itself; EINVAL: no CONFIG_CHECKPOINT_RESTORE.
+            if error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
+            return False
+        return True
 
     def _filter(self) -> tuple[str, str] | None:
         # A forbidden call may kill the process, so what a filter would say is never found out by trying.
@@ -145,11 +161,10 @@ def stop_one_thread(pid: int, pidfd: int, timeout_ns: int) -> Patient:
             raise _nobody_stopped(pid, live_threads(pid), timeout_ns)
 
 
-def _seize(pid: int, tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
-    """The thread, and whether its seccomp filters are suspended."""
+def _seize(pid: int, tid: int, options: PtraceOption) -> Tracee:
     for _ in range(_TRIES):
         try:
-            return _seize_once(tid, options)
+            return Tracee(tid, options)
         except PermissionError:
             refusal = _why_not(pid, tid)
         if not isinstance(refusal, NotPermitted):
@@ -157,16 +172,6 @@ def _seize(pid: int, tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
         # A thread that was just exiting is refused the same way, and its number may have passed on by exec.
         time.sleep(_PAUSE_S)
     raise refusal
-
-
-def _seize_once(tid: int, options: PtraceOption) -> tuple[Tracee, bool]:
-    try:
-        return Tracee(tid, options | PtraceOption.PTRACE_O_SUSPEND_SECCOMP), True
-    except OSError as error:
-        # EPERM: no CAP_SYS_ADMIN, or this process is filtered itself; EINVAL: no CONFIG_CHECKPOINT_RESTORE.
-        if error.errno not in (errno.EPERM, errno.EINVAL):
-            raise
-    return Tracee(tid, options), False
 
 
 def _why_not(pid: int, tid: int) -> Exception:

@@ -3,16 +3,23 @@
 import errno
 import os
 import stat
-import threading
 from pathlib import Path
 
-from pagewatch.linux.abi.ptrace import CAP_SYS_PTRACE, XATTR_NAME_CAPS
-from pagewatch.linux.remote.procstat import read_status
+from pagewatch.linux.abi.ptrace import CAP_SYS_ADMIN, CAP_SYS_PTRACE, XATTR_NAME_CAPS
+from pagewatch.linux.proc import parse_fields
 
 
 def has_capability(number: int) -> bool:
     """Whether the calling thread has a capability in effect, in whatever user namespace it is."""
     return bool(int(_own_status()["CapEff"], 16) >> number & 1)
+
+
+def may_suspend_seccomp() -> bool:
+    """Whether the kernel will let the calling thread suspend a tracee's filters; False is certain, True is likely.
+
+    It also refuses a capability that counts in a user namespace only (``check_ptrace_options``).
+    """
+    return has_capability(CAP_SYS_ADMIN) and _own_status().get("Seccomp", "0") == "0"
 
 
 def lost_when_traced(program: Path) -> str:
@@ -43,4 +50,4 @@ def _has_capabilities(program: Path) -> bool:
 
 
 def _own_status() -> dict[str, str]:
-    return read_status(os.getpid(), threading.get_native_id())
+    return parse_fields(Path("/proc/thread-self/status").read_text())

@@ -92,6 +92,13 @@ class Tracee:
         self.seized_in = self.current_call()
         """:meth:`current_call` before anything was asked of the thread."""
 
+    def set_options(self, options: PtraceOption) -> None:
+        """Replace the options of a stopped thread.
+
+        :raises OSError: one is not permitted or not known; all stay as they were.
+        """
+        self._ptrace(PtraceRequest.PTRACE_SETOPTIONS, data=options)
+
     def resume(self, how: PtraceRequest, signal_number: int = 0) -> None:
         """PTRACE_CONT, PTRACE_SYSCALL or PTRACE_DETACH, delivering a signal if one is given."""
         self._ptrace(how, data=signal_number)
