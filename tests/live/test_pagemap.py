@@ -4,6 +4,8 @@ What is true is asked page by page, or with the raw call (``support.raw``), neve
 """
 
 import ctypes
+import functools
+import itertools
 import os
 import subprocess
 
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pagewatch.linux import pagemap, scan_vector, scan_walk
 from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.vocab.categories import Category
 from pagewatch.vocab.errors import (
@@ -26,6 +29,7 @@ from pagewatch.vocab.query import Query
 from support import libc, raw
 from support.area import Area, area
 from support.forked import NOBODY, forked_child, in_forked_child
+from support.interrupting import interrupted
 from support.needs import requires
 from support.resuming import pages_of_all, resumed
 
@@ -287,6 +291,45 @@ def test_an_earlier_result_is_not_taken_for_that_of_a_failed_call(scanner):
         with pytest.raises(RangeNotArmed) as caught:
             scanner.scan(memory.start, memory.end, WRITTEN, protect=True, require_armed=True)
         assert memory.pages(caught.value.scan.regions) == [7]
+
+
+@pytest.mark.parametrize("last", [60, 64], ids=["whole", "then unarmed"])
+def test_a_scan_interrupted_anywhere_loses_nothing(monkeypatch, last):
+    """Also while a vector grows, and while one that is mostly used is given away."""
+    monkeypatch.setattr(pagemap, "_FIRST_CAPACITY", 2)
+    monkeypatch.setattr(scan_vector, "_LONG_OUTPUT", 8)
+    expected = list(range(0, 60, 2))
+    with area(64) as memory, raw.armed((memory.start, memory.at(60))):
+        for step in itertools.count(1):
+            memory.store(expected)
+            with PagemapScanner() as scanner:
+                scan = functools.partial(
+                    scanner.scan, memory.start, memory.at(last), WRITTEN, protect=True, require_armed=True
+                )
+                try:
+                    if not interrupted(scan, step=step, inside=[pagemap, scan_vector, scan_walk]):
+                        break
+                except RangeNotArmed:
+                    break
+                left = memory.pages(raw.scan(memory.start, memory.at(60), mask=raw.WRITTEN).regions)
+                assert sorted([*memory.pages(scanner.latest()), *left]) == expected
+                again = scanner.scan(memory.start, memory.at(60), WRITTEN, protect=True)
+                assert memory.pages(again.regions) == left
+    assert step > 200
+
+
+def test_a_reading_scan_that_was_interrupted_leaves_nothing_behind(scanner):
+    with area(16) as memory, raw.armed((memory.start, memory.end)):
+        for step in itertools.count(1):
+            memory.store(range(0, 16, 2))
+            reading = functools.partial(scanner.scan, memory.start, memory.end, WRITTEN)
+            was_interrupted = interrupted(reading, step=step, inside=[pagemap, scan_vector, scan_walk])
+            memory.store([1])
+            assert memory.pages(scanner.scan(memory.start, memory.at(2), WRITTEN).regions) == [0, 1]
+            assert memory.pages(scanner.scan(memory.start, memory.end, WRITTEN, protect=True).regions)[:2] == [0, 1]
+            if not was_interrupted:
+                break
+    assert step > 100
 
 
 def test_gaps_do_not_count_as_unarmed(scanner):

@@ -1,13 +1,18 @@
 """PAGEMAP_SCAN of huge pages on the running kernel: what a range or a limit cuts is neither lost nor found twice."""
 
+import functools
+import itertools
+
 import pytest
 
+from pagewatch.linux import pagemap, scan_vector, scan_walk
 from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.vocab.categories import Category
 from pagewatch.vocab.query import Query
 from support import libc, raw
 from support.area import MAP_HUGETLB, area
 from support.hugepages import hugetlb_pages
+from support.interrupting import interrupted
 from support.needs import requires
 from support.resuming import pages_of_all, resumed
 
@@ -107,6 +112,24 @@ def test_small_pages_behind_a_cut_hugetlb_page_are_found_once(scanner):
             expected = [5, *range(IN_HUGE, 2 * IN_HUGE + 40)]
             scans = resumed(scanner, memory, WRITTEN, protect=True, max_pages=30)
             assert pages_of_all(memory, scans) == expected
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_pages": 700}], ids=["no limit", "a limit"])
+def test_a_scan_interrupted_anywhere_keeps_what_it_protected(hugetlb, limits):
+    """The looks for huge pages before and after a protecting call must not take the place of its output."""
+    end = hugetlb.at(2 * IN_HUGE + 100)
+    for step in itertools.count(1):
+        hugetlb.store([0, IN_HUGE, 2 * IN_HUGE])
+        with PagemapScanner() as scanner:
+            scan = functools.partial(scanner.scan, hugetlb.start, end, WRITTEN, protect=True, **limits)
+            if not interrupted(scan, step=step, inside=[pagemap, scan_vector, scan_walk]):
+                break
+            found = scanner.latest()
+            left = hugetlb.pages(raw.scan(hugetlb.start, hugetlb.end, mask=raw.WRITTEN).regions)
+            assert {page // IN_HUGE for page in [*hugetlb.pages(found), *left]} >= {0, 1, 2}
+            assert {region.categories for region in found} <= {Category.WRITTEN}
+            assert hugetlb.pages(scanner.scan(hugetlb.start, hugetlb.end, WRITTEN, protect=True).regions) == left
+    assert step > 200
 
 
 # --- transparent huge pages

@@ -20,9 +20,7 @@ Some facts about the raw call, and what they mean here
 """
 
 import errno
-import mmap
 import os
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +33,7 @@ from pagewatch.linux.abi.pagemap import (
     pm_scan_arg,
 )
 from pagewatch.linux.proc import ADDRESS_SPACE_GONE, open_proc
+from pagewatch.linux.scan_vector import ScanVector
 from pagewatch.linux.scan_walk import Walk
 from pagewatch.linux.syscalls import ioctl, is_unknown_call
 from pagewatch.vocab.addresses import PAGE_SIZE, is_page_aligned, page_ceil
@@ -48,12 +47,9 @@ from pagewatch.vocab.scan import Scan
 _FIRST_CAPACITY = 1024
 _MAX_CAPACITY = 1 << 19
 _GROWTH = 8
-_LONG_OUTPUT = 2048
-_HUGE_BYTES = 4 << 20
 _ARG_BYTES = 96
 # What a call would have protected, had it been whole.
 _CUTTABLE = Category.HUGE | Category.WPALLOWED | Category.WRITTEN
-_NO_OUTPUT = np.zeros(0, REGION)
 _UNARMED = Query(Category.WPALLOWED, Category.WPALLOWED)
 
 
@@ -71,10 +67,11 @@ class PagemapScanner(Closing):
         self._arg = pm_scan_arg(size=_ARG_BYTES)
         self._encoded: Query | None = None
         self._latest: Walk | None = None
-        self._vector_used = False
+        # What a scan protected is in its output alone, so reading scans, also those in its midst, keep off it.
+        self._protected = ScanVector(_FIRST_CAPACITY)
+        self._read = ScanVector(_FIRST_CAPACITY)
         self._probe_vector = np.zeros(1, REGION)
         self._probe = pm_scan_arg(size=_ARG_BYTES, vec=self._probe_vector.ctypes.data, vec_len=1)
-        self._use_vector(_FIRST_CAPACITY)
 
     def scan(
         self,
@@ -98,29 +95,34 @@ class PagemapScanner(Closing):
         if self._fd < 0:
             raise TrackerClosed("the scanner is closed")
         flags = (PM_SCAN_WP_MATCHING if protect else 0) | (PM_SCAN_CHECK_WPASYNC if require_armed else 0)
-        if self._vector_used:
-            self._rescue_output()
         walk = Walk(start, page_ceil(end), max_pages, max_regions)
         if protect:
+            vector = self._protected
+            if vector.in_use:
+                self._rescue_output()
             self._latest = walk
+        else:
+            vector = self._read
+            if vector.in_use:
+                vector.renew(len(vector.room[0]))
         while not walk.done:
-            self._step(walk, query, flags)
+            self._step(walk, query, flags, vector)
         return walk.result()
 
     def latest(self) -> Regions:
         """See :meth:`pagewatch.ports.Scanner.latest`."""
-        if self._vector_used:
+        if self._protected.in_use:
             self._rescue_output()
         return self._latest.everything() if self._latest else Regions()
 
     def _rescue_output(self) -> None:
-        """Take what an interrupted call left in the vector; an exception can come between any two steps here."""
-        vector, _ = self._buffer
-        left = int(np.count_nonzero(vector["end"]))
+        """Take what an interrupted call protected and left in its vector; it may be interrupted here again."""
+        vector = self._protected
+        array, _ = vector.room
+        left = vector.count()
         if left and self._latest:
-            self._latest.in_hand = vector[:left].copy()
-        self._use_vector(len(vector))
-        self._vector_used = False
+            self._latest.in_hand = array[:left].copy()
+        vector.renew(len(array))
 
     def address_space_exists(self) -> bool:
         """Whether the address space that was opened still exists; False after the process exited or exec'd."""
@@ -133,28 +135,28 @@ class PagemapScanner(Closing):
             os.close(self._fd)
             self._fd = -1
 
-    def _step(self, walk: Walk, query: Query, flags: int) -> None:
+    def _step(self, walk: Walk, query: Query, flags: int, vector: ScanVector) -> None:
         """One ioctl, its output moved into ``walk``."""
         start, end = walk.position, walk.end
         if flags & PM_SCAN_WP_MATCHING and walk.limited:
             end = self._end_before_huge_pages(walk, query)
         arg = self._arg
-        vector, arg.vec = self._buffer
+        array, arg.vec = vector.room
         arg.flags, arg.start, arg.end, arg.max_pages = flags, start, end, walk.pages_left
-        arg.vec_len = capacity = walk.regions_wanted(len(vector))
+        arg.vec_len = capacity = walk.regions_wanted(len(array))
         if query is not self._encoded:
             self._encode(query)
         # From here until the output is in the walk's hand, the vector is the only record of what was protected.
-        self._vector_used = True
+        vector.in_use = True
         try:
             found = ioctl(self._fd, PAGEMAP_SCAN, arg)
         except OSError as error:
-            walk.take(self._move_out(int(np.count_nonzero(vector["end"])), walk))
+            walk.take(vector.move_out(vector.count(), walk))
             raise self._translated(error, walk) from error
         walk_end = int(arg.walk_end)
-        output = self._move_out(found, walk)
-        if found == len(vector) < _MAX_CAPACITY:
-            self._use_vector(min(len(vector) * _GROWTH, _MAX_CAPACITY))
+        output = vector.move_out(found, walk)
+        if found == len(array) < _MAX_CAPACITY:
+            vector.renew(min(len(array) * _GROWTH, _MAX_CAPACITY))
         full = found == capacity or walk.fills_pages(output)
         # A call that filled no limit has walked everything; a stale walk_end lies before what was output.
         reached = max(walk_end, int(output["end"][-1]) if found else start) if full else end
@@ -232,42 +234,6 @@ class PagemapScanner(Closing):
         arg.category_inverted, arg.category_mask = query.inverted, query.mask
         arg.category_anyof_mask, arg.return_mask = query.anyof, query.returned
         self._encoded = query
-
-    def _use_vector(self, capacity: int) -> None:
-        """A vector of zeroes, with its address; it stays zero beyond what a call used."""
-        vector = _zeroed(capacity)
-        # One assignment: were they two, an exception in between would leave the address of freed memory.
-        self._buffer = (vector, vector.ctypes.data)
-
-    def _move_out(self, n_regions: int, walk: Walk) -> npt.NDArray[np.void]:
-        """The first regions of the vector, given into the walk's hand; the vector then is all zeroes again.
-
-        A long output is given away with its vector: a copy of it, onto fresh pages, would cost more.
-        """
-        vector, _ = self._buffer
-        if not n_regions:
-            self._vector_used = False
-            return _NO_OUTPUT
-        used = vector[:n_regions]
-        output = used if n_regions > _LONG_OUTPUT else used.copy()
-        walk.in_hand = output
-        if n_regions > _LONG_OUTPUT:
-            self._use_vector(len(vector))
-        else:
-            used.view(np.uint64)[:] = 0
-        self._vector_used = False
-        return output
-
-
-def _zeroed(capacity: int) -> npt.NDArray[np.void]:
-    """A vector of zeroes. A long one lies on fresh huge pages: the heap would zero all of it by hand each time."""
-    nbytes = capacity * REGION.itemsize
-    if nbytes < _HUGE_BYTES:
-        return np.zeros(capacity, REGION)
-    pages = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(pages, REGION)
 
 
 def no_pagemap_scan() -> FeatureMissing:
