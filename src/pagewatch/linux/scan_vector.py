@@ -10,6 +10,7 @@ from pagewatch.linux.scan_walk import Walk
 from pagewatch.vocab.regions import REGION
 
 _LONG_OUTPUT = 2048
+_LEAST_SHARE = 4
 _HUGE_BYTES = 4 << 20
 _NO_OUTPUT = np.zeros(0, REGION)
 
@@ -45,14 +46,15 @@ class ScanVector:
     def move_out(self, n_regions: int, walk: Walk) -> npt.NDArray[np.void]:
         """The first regions, given into the walk's hand; everything here then is zeroes again.
 
-        A long output is given away with all of the room, which a copy onto fresh pages would cost more than.
+        A long output is given away with all of the room, which a copy onto fresh pages would cost more than: but
+        not if it fills only little, since whoever keeps it keeps all.
         """
         array, _ = self.room
         if not n_regions:
             self.in_use = False
             return _NO_OUTPUT
         used = array[:n_regions]
-        with_room = n_regions > _LONG_OUTPUT
+        with_room = n_regions > _LONG_OUTPUT and n_regions * _LEAST_SHARE >= len(array)
         output = used if with_room else used.copy()
         walk.in_hand = output
         if with_room:

@@ -1,11 +1,15 @@
 """The room for what scans find, filled by hand in the kernel's stead."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pagewatch.linux.scan_vector import ScanVector
 from pagewatch.linux.scan_walk import Walk
 from pagewatch.vocab.addresses import PAGE_SIZE
+from pagewatch.vocab.regions import REGION
 
 LONG = 1 << 19
 
@@ -23,6 +27,10 @@ def store(vector, n_regions):
     array["end"][:n_regions] = np.arange(1, 2 * n_regions, 2) * PAGE_SIZE
     array["categories"][:n_regions] = 2
     return array[:n_regions].tolist()
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("capacity", [1024, 8192, LONG])
@@ -53,6 +61,18 @@ def test_a_vector_that_is_mostly_used_is_given_away_and_not_copied():
     before, _ = vector.room
     store(vector, LONG // 2)
     assert np.shares_memory(vector.move_out(LONG // 2, walk()), before)
+
+
+def test_outputs_that_are_kept_hold_little_more_than_their_regions():
+    vector, n_regions, n_outputs = ScanVector(LONG), 2600, 100
+    before = resident_bytes()
+    kept = []
+    for _ in range(n_outputs):
+        store(vector, n_regions)
+        kept.append(vector.move_out(n_regions, walk()))
+    held = n_outputs * n_regions * REGION.itemsize
+    # The vector itself has huge pages under it.
+    assert resident_bytes() - before < 2 * held + (8 << 20)
 
 
 def test_fresh_room_forgets_what_was_stored():
