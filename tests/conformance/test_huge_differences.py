@@ -101,6 +101,13 @@ class TestCollapse:
         assert none[0] == ("errno", errno.EINVAL)
         assert not is_huge(none, 1023)
 
+    def test_it_is_refused_where_page_offsets_of_the_file_do_not_fit(self, both_large):
+        shifted = ("mmap", 0, 0, 1040, "memfd", READ_WRITE, 1)
+        *_, refused = both_large(shifted, ("madvise", 0, 256, 258, COLLAPSE))
+        assert refused[0] == ("errno", errno.EINVAL)
+        *_, nothing = both_large(mapped("memfd")[0], ("madvise", 0, 256, 258, COLLAPSE))
+        assert nothing[0] == ("ok", 0)
+
 
 class TestMoves:
     @pytest.mark.parametrize("kind", ["anon", "memfd"])

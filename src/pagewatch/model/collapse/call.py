@@ -8,7 +8,7 @@ from pagewatch.model.collapse.find import revalidate
 from pagewatch.model.collapse.ptemapped import collapse_pte_mapped
 from pagewatch.model.collapse.result import Result
 from pagewatch.model.errors import os_error
-from pagewatch.model.thp import Purpose, may_have_huge
+from pagewatch.model.thp import Purpose, huge_start, may_have_huge
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -52,6 +52,6 @@ def collapse_one(mm: "Mm", start: int, purpose: Purpose) -> Result:
 
 
 def has_room(mm: "Mm", vma: "Vma") -> bool:
-    """Whether an aligned huge page fits into the area anywhere."""
+    """Whether an aligned huge page fits into the area anywhere, by address and by page offset of its file."""
     n_bytes = mm.machine.thp_bytes
-    return n_bytes > 0 and vma.start + n_bytes - 1 & -n_bytes <= vma.end - n_bytes
+    return n_bytes > 0 and huge_start(mm, vma, vma.end - n_bytes) is not None
