@@ -249,6 +249,12 @@ def test_program_runs_on_when_its_tracker_is_killed_before_the_release(tmp_path:
     wait_until(lambda: (tmp_path / "result").exists() and (tmp_path / "result").read_text() == "ran\ndone\n")
 
 
+def test_program_runs_on_when_the_surgeon_is_killed_before_the_release() -> None:
+    with launch(["sh", "-c", "exit 6"]) as launched:
+        os.kill(int(fields_of(Path(f"/proc/{launched.pid}/status"))["TracerPid"]), signal.SIGKILL)
+        assert launched.wait(_PATIENT_S) == 6
+
+
 def test_32_bit_program_is_refused_before_it_runs(tmp_path: Path) -> None:
     # The smallest i386 ELF that a kernel loads: a header, one segment, and `mov $1, %eax; mov $9, %ebx; int $0x80`.
     code = bytes.fromhex("b801000000bb09000000cd80")

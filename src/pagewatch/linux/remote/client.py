@@ -7,13 +7,13 @@ import sys
 import threading
 from pathlib import Path
 
-from pagewatch.linux.remote.protocol import RELEASE, Answer, Request, pack, receive, unpack_answer
+from pagewatch.linux.remote.protocol import MAX_BYTES, RELEASE, Answer, Request, pack, receive, unpack_answer
 from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing
 
-_BOOT = (
-    "import sys; sys.path.append(sys.argv[2]); from pagewatch.linux.remote.surgeon import main; main(int(sys.argv[1]))"
-)
+# What it is to run comes over the socket: a command line without our name is out of reach of `pkill -f`.
+_BOOT = f"import os, sys; exec(os.read(int(sys.argv[1]), {MAX_BYTES}))"
+_MAIN = "sys.path.append({root!r}); from pagewatch.linux.remote.surgeon import main; main({descriptor})"
 _ROOT = str(Path(__file__).parents[3])  # what the package itself was imported from
 _GRACE_S = 5.0
 # Another error, such as a want of descriptors or processes, says nothing about the interpreter.
@@ -34,9 +34,10 @@ class Surgeon(Closing):
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
+                self._socket.send(_MAIN.format(root=_ROOT, descriptor=theirs.fileno()).encode())
                 # Isolated and without site packages: quick to start, and nobody's environment changes what it does.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), _ROOT],
+                    [Path(sys.executable).resolve(), "-I", "-S", "-c", _BOOT, str(theirs.fileno())],
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,

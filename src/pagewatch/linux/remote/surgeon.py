@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 from pagewatch.linux.abi.ptrace import PtraceRequest
 from pagewatch.linux.remote.admission import Patient, stop_one_thread
@@ -34,6 +35,7 @@ from pagewatch.vocab.errors import CannotAttach, PagewatchError, TargetGone
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 _MAX_DESCRIPTORS = 2
 _PRIORITY = -20
+_OOM_SCORE, _NEVER_CHOSEN = Path("/proc/self/oom_score_adj"), "-1000"
 
 
 def main(descriptor: int) -> None:
@@ -47,6 +49,9 @@ def main(descriptor: int) -> None:
     # A target is stopped while this process waits for a processor.
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    # It is small, does not last, and a target does not survive that it is killed half-way.
+    with contextlib.suppress(OSError):
+        _OOM_SCORE.write_text(_NEVER_CHOSEN)
     with socket.socket(fileno=descriptor) as tracker:
         _tell(tracker, READY, [])
         data, descriptors = receive(tracker, _MAX_DESCRIPTORS)

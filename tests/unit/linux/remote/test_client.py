@@ -9,7 +9,11 @@ import pytest
 
 from pagewatch.linux.remote.client import Surgeon
 from pagewatch.linux.remote.protocol import Request
+from pagewatch.linux.remote.rights import has_capability
 from pagewatch.vocab.errors import CannotAttach, FeatureMissing
+from support.patients import wait_until
+
+_CAP_SYS_RESOURCE = 24
 
 _REQUEST = Request(pid=4321, timeout_ns=1_000_000)
 
@@ -57,6 +61,24 @@ def test_surgeon_that_nobody_asks_goes_away() -> None:
 def test_surgeon_is_out_of_reach_of_the_terminal() -> None:
     with Surgeon() as surgeon:
         assert os.getsid(surgeon.pid) == surgeon.pid != os.getsid(0)
+
+
+def test_surgeon_is_out_of_reach_of_whoever_kills_trackers_by_name() -> None:
+    with Surgeon() as surgeon:
+        line = Path(f"/proc/{surgeon.pid}/cmdline")
+        # Popen returns a moment before the kernel has put it there.
+        wait_until(lambda: line.read_bytes() != b"")
+        words = line.read_bytes().split(b"\0")
+    assert Path(os.fsdecode(words[0])) == Path(sys.executable).resolve()
+    assert not any(b"pagewatch" in word for word in words[1:])
+
+
+@pytest.mark.skipif(not has_capability(_CAP_SYS_RESOURCE), reason="needs CAP_SYS_RESOURCE (run as root)")
+def test_surgeon_alone_is_spared_when_memory_runs_out() -> None:
+    own = Path("/proc/self/oom_score_adj").read_text()
+    with Surgeon() as surgeon:
+        wait_until(lambda: Path(f"/proc/{surgeon.pid}/oom_score_adj").read_text() == "-1000\n")
+    assert Path("/proc/self/oom_score_adj").read_text() == own != "-1000\n"
 
 
 def test_surgeon_imports_nothing_but_the_standard_library(tmp_path: Path) -> None:
