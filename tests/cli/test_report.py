@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pagewatch.cli.main import run
+from pagewatch.trace import EpochRow
+from pagewatch.vocab.regions import Regions
 from support import recordings
 from support.recordings import HOSTILE_NAME, Lively, PlainRecording
 
@@ -137,6 +139,21 @@ def test_an_output_that_cannot_be_written_is_named(
 def test_two_texts_at_once_are_wrong_use(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(recorded), "--text", "--json"]) == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [["--json"], ["--text"], ["--html", "r.html"]], ids=lambda form: form[0])
+def test_a_recording_of_more_memory_than_there_can_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole, nothing = (Regions(rows, page_size=512) for rows in ([(0, (1 << 64) - 512)], []))
+    epochs = [EpochRow(100, index, index, index, whole, nothing, ()) for index in range(3)]
+    claimed = PlainRecording(recordings.header(page_size=512), [recordings.process()], [], epochs, ended_ns=9)
+    assert run(["report", str(recordings.write(claimed, tmp_path / "hostile")), *form]) == 1
+    printed = capsys.readouterr()
+    assert "corrupt: a region lies beyond" in printed.err
+    assert not printed.out
+    assert not Path("r.html").exists()
 
 
 def test_hostile_names_reach_the_terminal_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

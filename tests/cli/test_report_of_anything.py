@@ -15,7 +15,7 @@ from pagewatch.vocab.regions import Regions
 from support import recordings
 from support.recordings import HOSTILE_NAME, PAGE, PlainRecording
 
-LAST_PAGE = (1 << 64) // PAGE - 2
+LAST_PAGE = (1 << 57) // PAGE - 1
 
 
 def any_page(rng: random.Random) -> int:
@@ -48,6 +48,27 @@ def any_recording(rng: random.Random) -> PlainRecording:
         epochs,
         ended_ns=rng.choice([0, now_ns, 10**15]),
     )
+
+
+def test_a_recording_of_all_memory_there_can_be_is_shown_in_every_form() -> None:
+    whole = Regions([(0, 1 << 57)], page_size=512)
+    nothing = Regions(page_size=512)
+    recording = PlainRecording(
+        recordings.header(page_size=512),
+        [recordings.process(1)],
+        [],
+        [EpochRow(1, index, index, index, whole, nothing, ()) for index in range(5000)],
+        ended_ns=5000,
+    )
+    figures = compute(recording, rows=400, columns=600)
+    assert json.loads(as_json.render(figures))["totals"]["page_writes"] == 5000 << 48
+    assert 0 <= figures.heatmap.density.min() <= figures.heatmap.density.max() <= 1
+    text.render(figures, Console(file=StringIO(), width=100))
+    try:
+        assert html.render(figures).rstrip().endswith("</html>")
+        assert png.render(figures).startswith(b"\x89PNG")
+    except FeatureMissing as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("seed", range(24))

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagewatch.report.intervals import I64, Intervals, cut, in_order, union, without
+from pagewatch.trace.format import MAX_ADDRESS
 from pagewatch.trace.rows import MappingRow, ProcessRow
 from pagewatch.vocab.errors import InvalidArgument
 from pagewatch.vocab.regions import Regions
@@ -79,7 +80,7 @@ class Areas:
         if not len(stray):
             return placed
         if pid not in self._strays:
-            end_page = (1 << 64) // self.page_size
+            end_page = MAX_ADDRESS // self.page_size
             area = Area(pid, UNMAPPED_LABEL, 0, end_page, Intervals(), began_ns, None, explained=False)
             self._strays[pid] = self._append(area)
         base = self._bases[self._strays[pid]]

@@ -18,13 +18,21 @@ from pagewatch.report.rewrites import Rewrites
 from pagewatch.report.timeline import Columns, columns_of, rounds_of
 from pagewatch.report.values import Timeline
 from pagewatch.trace.rows import EpochRow
+from pagewatch.vocab.errors import InvalidArgument
+
+# No recording of a real process comes near; below them no sum and no product of a report leaves 64 bits.
+_MOST_PAGE_WRITES = 1 << 62
+_MOST_PAGES = 1 << 48
 
 
 class Survey:
     """The first pass: what is ever written, and when epochs end."""
 
     def __init__(self, recording: Recording, pid: int | None) -> None:
-        """:param pid: only this process; None for all."""
+        """:param pid: only this process; None for all.
+
+        :raises InvalidArgument: the recording claims more than can be.
+        """
         self._recording = recording
         self._pid = pid
         page_size = recording.header.page_size
@@ -36,6 +44,7 @@ class Survey:
         written = Union()
         ends_ns: list[int] = []
         pages: list[int] = []
+        n_written = n_assumed = 0
         for epoch in self.epochs():
             placed = self.place(epoch)
             written.add(placed)
@@ -43,7 +52,13 @@ class Survey:
             self.pids.append(epoch.pid)
             ends_ns.append(epoch.ended_ns)
             pages.append(placed.pages)
+            n_written += pages[-1]
+            n_assumed += epoch.assumed.pages
+            if max(n_written, n_assumed) > _MOST_PAGE_WRITES:
+                raise InvalidArgument("the recording has more page writes than can have been")
         self.written: Intervals = written.merged()
+        if self.written.pages > _MOST_PAGES:
+            raise InvalidArgument("the recording has more written pages than machines can have")
         self.rounds: I64 = rounds_of(self.pids)
         self.ends_ns = np.array(ends_ns, np.int64)
         first_of_round = np.flatnonzero(np.diff(self.rounds, prepend=-1))

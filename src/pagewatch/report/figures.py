@@ -22,7 +22,7 @@ def compute(recording: Recording, *, rows: int, columns: int, pid: int | None = 
 
     :param rows: of the heatmap, at most; ``columns``: of the heatmap and the timeline, at most.
     :param pid: report on this process only.
-    :raises InvalidArgument: the recording has no such process, or a size is below 1.
+    :raises InvalidArgument: the recording has no such process or claims more than can be, or a size is below 1.
     :raises TraceError: the recording cannot be read.
     """
     if rows < 1 or columns < 1:

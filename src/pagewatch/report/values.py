@@ -185,7 +185,7 @@ class Heatmap:
     @property
     def density(self) -> npt.NDArray[np.float64]:
         """Rows x columns: share of the row's pages that was written per round, 0 to 1."""
-        chances = np.maximum(self.row_pages[:, None] * self.rounds[None, :], 1)
+        chances = np.maximum(self.row_pages[:, None] * self.rounds[None, :].astype(np.float64), 1.0)
         share: npt.NDArray[np.float64] = self.page_writes / chances
         return share
 

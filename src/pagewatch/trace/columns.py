@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pagewatch.trace.format import MAX_ROWS, schema
+from pagewatch.trace.format import MAX_ADDRESS, MAX_ROWS, schema
 from pagewatch.trace.journal import plain_text
 from pagewatch.trace.rows import EpochRow, Note
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
@@ -217,6 +217,7 @@ def _check_canonical(array: npt.NDArray[np.void], page_size: int) -> None:
     _check(bool((starts < ends).all()), "a region ends before it starts")
     _check(not bool(((starts | ends) & np.uint64(page_size - 1)).any()), "a region is not made of whole pages")
     _check(bool((ends[:-1] <= starts[1:]).all()), "regions overlap or are out of order")
+    _check(not len(ends) or int(ends[-1]) <= MAX_ADDRESS, f"a region lies beyond {MAX_ADDRESS:#x}, in no user space")
 
 
 def _numpy_of(name: str) -> type[np.generic]:

@@ -27,6 +27,9 @@ MAX_ROWS = 1_000_000
 """Rows, or blind spots, of one commit; and of all of a stream that a reader keeps in memory: all but the epochs."""
 MAX_TIME_NS = (1 << 63) - 1
 MAX_PAGE_BYTES = 1 << 30
+MAX_ADDRESS = 1 << 57
+"""Where written memory ends at the latest. Where writes can be tracked, user space reaches up to 2**56 (five levels of
+page tables on x86-64 and riscv) or 2**52 (arm64); the kernel's own mappings may lie higher."""
 
 
 @cache

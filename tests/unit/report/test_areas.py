@@ -56,7 +56,7 @@ def test_pages_of_no_mapping_have_an_area_that_is_as_large_as_what_was_written()
 
 
 def test_the_highest_addresses_there_are_can_be_placed() -> None:
-    top = (1 << 64) - 2 * PAGE
+    top = (1 << 57) - PAGE
     areas = Areas([], [], page_size=PAGE)
     placed = areas.place(100, Regions([(top, top + PAGE)], page_size=PAGE), began_ns=0, ended_ns=0)
     assert areas.address(0, int(placed.starts[0])) == top

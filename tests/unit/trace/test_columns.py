@@ -1,5 +1,7 @@
 """Rows to columns and back."""
 
+import dataclasses
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -53,11 +55,26 @@ def test_bytes_that_are_no_text_become_escapes() -> None:
     assert event.text == "/data/\\udcff"
 
 
-def test_the_top_of_the_address_space_comes_back() -> None:
-    top = (1 << 64) - rec.PAGE
+def test_the_top_of_what_user_space_can_have_comes_back() -> None:
+    top = 1 << 57
     row = rec.epoch(0, Regions([(top - rec.PAGE, top)], page_size=rec.PAGE))
     (stored,) = epochs_from_batch(epochs_to_batch([StoredEpoch(row, same_blind_spots=False)]), rec.PAGE)
     assert stored.row == row
+
+
+def test_a_mapping_of_the_kernel_at_the_top_of_all_addresses_comes_back() -> None:
+    vsyscall = rec.Mapping(0xFFFFFFFFFF600000, 0xFFFFFFFFFF601000, "--xp", name="[vsyscall]")
+    events = [MappingEvent(0, 0, 5, vsyscall)]
+    assert list(mappings_from_batch(mappings_to_batch(events))) == events
+
+
+@pytest.mark.parametrize("column", ["regions", "assumed"])
+def test_written_memory_beyond_user_space_is_refused(column: str) -> None:
+    beyond = Regions([(0, (1 << 57) + rec.PAGE)], page_size=rec.PAGE)
+    row = dataclasses.replace(rec.epoch(0, Regions(page_size=rec.PAGE)), **{column: beyond})
+    batch = epochs_to_batch([StoredEpoch(row, same_blind_spots=False)])
+    with pytest.raises(ValueError, match="beyond 0x200000000000000"):
+        list(epochs_from_batch(batch, rec.PAGE))
 
 
 @pytest.mark.parametrize(
