@@ -78,6 +78,14 @@ def cut(pieces: Intervals, holders: Intervals) -> tuple[Intervals, I64]:
 
     :returns: the parts, ascending, and for each the index of its holder.
     """
+    if not len(holders):
+        return Intervals(), _EMPTY
+    # Only the pieces from the first holder to the last: whoever asks for one holder after the other does not pay for all.
+    near = slice(
+        np.searchsorted(pieces.ends, holders.starts[0], side="right"),
+        np.searchsorted(pieces.starts, holders.ends[-1], side="left"),
+    )
+    pieces = Intervals(pieces.starts[near], pieces.ends[near])
     first = np.searchsorted(holders.ends, pieces.starts, side="right")
     last = np.searchsorted(holders.starts, pieces.ends, side="left")
     counts = np.maximum(last - first, 0)

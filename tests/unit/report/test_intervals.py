@@ -1,3 +1,4 @@
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -64,6 +65,21 @@ def test_cut_keeps_what_holders_have(numbers: set[int], held: set[int]) -> None:
     assert as_set(parts) == numbers & held
     assert (parts.starts >= holders.starts[index]).all()
     assert (parts.ends <= holders.ends[index]).all()
+
+
+def test_cutting_for_one_holder_after_the_other_does_not_look_at_every_piece_each_time() -> None:
+    """16,384 mappings and 131,072 runs took a report 55 s."""
+    pieces = Intervals(np.arange(0, 200_000, 2), np.arange(1, 200_001, 2))
+    calls = 2000
+
+    def seconds(n_pieces: int) -> float:
+        some = Intervals(pieces.starts[:n_pieces], pieces.ends[:n_pieces])
+        began = time.process_time()
+        for at in range(calls):
+            assert len(cut(some, Intervals(np.array([2 * at]), np.array([2 * at + 2])))[0]) == 1
+        return time.process_time() - began
+
+    assert seconds(100_000) < 5 * seconds(calls)
 
 
 @given(numbers=pages, gone=pages)
