@@ -80,7 +80,7 @@ def cut(pieces: Intervals, holders: Intervals) -> tuple[Intervals, I64]:
     """
     if not len(holders):
         return Intervals(), _EMPTY
-    # Only the pieces from the first holder to the last, so that asking for one after the other does not cost all of them.
+    # Only the pieces from the first holder to the last: asking for one after the other must not cost all of them.
     near = slice(
         np.searchsorted(pieces.ends, holders.starts[0], side="right"),
         np.searchsorted(pieces.starts, holders.ends[-1], side="left"),
