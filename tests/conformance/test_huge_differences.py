@@ -13,7 +13,7 @@ from support.versus.comparison import compare
 
 ASYNC, WP = 1 << 15, 2
 MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4
-DONTNEED, FREE, HUGEPAGE, PAGEOUT, POPULATE_READ, COLLAPSE = 4, 8, 14, 21, 22, 25
+DONTNEED, FREE, HUGEPAGE, PAGEOUT, POPULATE_READ, POPULATE_WRITE, COLLAPSE = 4, 8, 14, 21, 22, 23, 25
 READ, READ_WRITE = 1, 3
 PRESENT, PFNZERO, HUGE = 0x8, 0x20, 0x40
 EXCLUSIVE, FILE, SWAP = 1 << 1, 1 << 6, 1 << 7
@@ -138,6 +138,19 @@ class TestPageOut:
             script = (("mmap", 0, 0, 1040, "memfd", READ_WRITE, 0), *out)
             *_, loaded = compare(live, large._replace(swap=True), script, quirks)
         assert not present(loaded, 0)
+
+    def test_continue_brings_back_what_is_in_swap(self, kernel):
+        live, arena, quirks = kernel
+        watched = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 16, WP), ("continue", 0, 0, 0, 6, 0))
+        with swapping():
+            script = (
+                ("mmap", 0, 0, 16, "shared", READ_WRITE, 0),
+                ("madvise", 0, 0, 16, POPULATE_WRITE),
+                ("madvise", 0, 0, 6, PAGEOUT),
+                *watched,
+            )
+            *_, (result, _) = compare(live, arena._replace(swap=True), script, quirks)
+        assert result == ("ok", 6 * 4096)
 
     def test_what_is_left_of_a_huge_page_becomes_the_zero_page_where_it_is_zeros(self, kernel, large):
         live, _, quirks = kernel

@@ -72,7 +72,7 @@ def zeropage(context: Context, start: int, n_bytes: int, *, wake: bool = True) -
 
 
 def continue_(context: Context, start: int, n_bytes: int, *, protect: bool = False, wake: bool = True) -> int:
-    """Map what the page cache holds.
+    """Map what the page cache holds; what is in swap is read back.
 
     :raises OSError: EFAULT where it holds nothing; EINVAL for memory that is not shared; as :func:`copy`.
     """
@@ -84,10 +84,9 @@ def continue_(context: Context, start: int, n_bytes: int, *, protect: bool = Fal
             continue_huge_page(mm, vma, address, protect=protect)
             return
         index = vma.index_of(address, mm.machine.page_shift)
-        folio = vma.file.cached(index)
-        if folio is None:
+        if vma.file.cached(index) is None and index not in vma.file.swapped:
             raise os_error(errno.EFAULT, _CONTINUE)
-        mm.machine.memory.get(folio, "continue: get")
+        folio = vma.file.bring_in(index)
         _install(mm, vma, address, folio, index - folio.index, protect=protect)
 
     return _fill_range(context, start, n_bytes, _CONTINUE, fill, protect=protect, wake=wake)
