@@ -1,5 +1,6 @@
 """The command as a whole: help, exit codes, short errors, lazy imports."""
 
+import errno
 import subprocess
 import sys
 from importlib import import_module
@@ -89,8 +90,29 @@ def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_output_that_cannot_be_written_is_one_clear_error() -> None:
+@pytest.mark.parametrize("arguments", [("--help",), ("doctor", "--json"), ("model", "list")])
+def test_output_that_cannot_be_written_is_named_with_advice(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*PAGEWATCH, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([*PAGEWATCH, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "pagewatch: [Errno 28] No space left on device\n"
+    assert done.stderr.splitlines() == [
+        "pagewatch: the standard output cannot be written: No space left on device",
+        "pagewatch: make room there or send it elsewhere",
+    ]
+
+
+def test_closed_output_is_no_defect() -> None:
+    command = " ".join(f"'{word}'" for word in PAGEWATCH) + " doctor --json >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_kernel_s_want_of_space_is_not_taken_for_that_of_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "perf_event_open: No space left on device")
+
+    monkeypatch.setattr(main_module.pagewatch, "main", fail)
+    assert run([]) == 1
+    assert "standard output" not in capsys.readouterr().err

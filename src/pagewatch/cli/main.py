@@ -4,6 +4,7 @@ A command is a module of this package with a click command called ``command``, a
 Exit codes: 0 for success, 2 for wrong use, 1 for any other failure.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ COMMANDS = MappingProxyType(
     }
 )
 """Each command and what it does; the modules are imported only when they are used."""
+
+
+_WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Commands(click.Group):
@@ -59,7 +63,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. Errors are printed to stderr in one or two lines."""
     try:
         result = pagewatch.main(list(arguments), prog_name="pagewatch", standalone_mode=False)
-        sys.stdout.flush()
+        # None if it was closed when this program was started.
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has seen enough. Without this Python would complain once more on exit.
         with suppress(OSError):
@@ -86,6 +92,9 @@ def _explain(error: BaseException, arguments: Sequence[str]) -> str:
             return "interrupted"
         case OSError() if not isinstance(error, PagewatchError) and error.filename:
             return f"{error.filename}: {error.strerror}"
+        case OSError(errno=number) if number in _WRITE_ERRORS and error.strerror == os.strerror(number):
+            # Files are named where they are written, and so are system calls.
+            return f"the standard output cannot be written: {error.strerror}\nmake room there or send it elsewhere"
     return str(error)
 
 
