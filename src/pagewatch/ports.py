@@ -45,6 +45,10 @@ class Scanner(Protocol):
         """What the latest protecting scan has found, also where an exception (Ctrl-C) kept its result from you."""
         ...
 
+    def forget(self) -> None:
+        """What was found so far has arrived: until the next protecting scan :meth:`latest` is nothing."""
+        ...
+
 
 class WriteProtection(Protocol):
     """A userfaultfd in asynchronous write-protect mode, bound to one address space."""

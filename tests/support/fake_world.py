@@ -133,6 +133,9 @@ class FakeWorld:
     def latest(self) -> Regions:
         return self.found
 
+    def forget(self) -> None:
+        self.found = Regions()
+
     def _categories(self, page: FakePage) -> Category:
         categories = Category(0)
         if page.registered:

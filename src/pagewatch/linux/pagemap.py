@@ -115,6 +115,10 @@ class PagemapScanner(Closing):
             self._rescue_output()
         return self._latest.everything() if self._latest else Regions()
 
+    def forget(self) -> None:
+        """See :meth:`pagewatch.ports.Scanner.forget`."""
+        self._latest = None
+
     def _rescue_output(self) -> None:
         """Take what an interrupted call protected and left in its vector; it may be interrupted here again."""
         vector = self._protected

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pagewatch.linux.scan_walk import Walk
 from pagewatch.vocab.regions import REGION
 
-_LONG_OUTPUT = 2048
+_LONG_OUTPUT = 16384
 _LEAST_SHARE = 4
 _HUGE_BYTES = 4 << 20
 _NO_OUTPUT = np.zeros(0, REGION)
@@ -54,13 +54,15 @@ class ScanVector:
             self.in_use = False
             return _NO_OUTPUT
         used = array[:n_regions]
+        words = used.view(np.uint64)
         with_room = n_regions > _LONG_OUTPUT and n_regions * _LEAST_SHARE >= len(array)
-        output = used if with_room else used.copy()
+        # As words, since numpy copies structures one by one.
+        output = used if with_room else words.copy().view(REGION)
         walk.in_hand = output
         if with_room:
             self.renew(len(array))
         else:
-            used.view(np.uint64)[:] = 0
+            words[:] = 0
             self.in_use = False
         return output
 

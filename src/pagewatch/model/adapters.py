@@ -53,6 +53,10 @@ class ModelScanner:
         """See :meth:`pagewatch.ports.Scanner.latest`."""
         return self._latest
 
+    def forget(self) -> None:
+        """See :meth:`pagewatch.ports.Scanner.forget`."""
+        self._latest = Regions()
+
 
 class ModelProtection:
     """An asynchronous userfaultfd of one process of the model; owns it."""

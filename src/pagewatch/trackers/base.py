@@ -147,7 +147,9 @@ class Tracker(ABC):
             finally:
                 self._busy = False
         # The last thing before the caller has it: an exception up to here makes the next collect report it.
-        self._undelivered.pop(receiver, None)
+        # No call, behind which one could still come before the epoch is returned.
+        if receiver in self._undelivered:
+            del self._undelivered[receiver]
         return epoch
 
     def _next_epoch(self, receiver: int) -> Epoch:

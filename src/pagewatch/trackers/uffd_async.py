@@ -114,6 +114,9 @@ class UffdAsync(Tracker):
             journal.overlapping = True
             journal.found.append(self._scanner.latest())
             self._settle_late(journal)
+        else:
+            # Delivered: an exception before the first scan must not bring it back.
+            self._scanner.forget()
         journal.begun = True
         if self._scope.follows_layout:
             self._follow_layout(journal)
@@ -302,7 +305,7 @@ class UffdAsync(Tracker):
             if self._collapse_on_close:
                 self._collapse()
         except TargetGone:
-            pass
+            self._scanner.forget()
         finally:
             self._release()
 

@@ -58,6 +58,18 @@ def test_a_collect_that_is_interrupted_is_reported_by_the_next(world):
         assert written_pages(tracker.collect(), start, PAGE) == []
 
 
+def test_an_interrupt_before_the_first_scan_does_not_report_the_epoch_before_again(world):
+    start, end = _area(world)
+    with world.track([(start, end)]) as tracker:
+        world.store(start + 3 * PAGE, b"x")
+        assert written_pages(tracker.collect(), start, PAGE) == [3]
+        plain, world.scan = world.scan, _raise_interrupted
+        with pytest.raises(_InterruptedError):
+            tracker.collect()
+        world.scan = plain
+        assert written_pages(tracker.collect(), start, PAGE) == []
+
+
 @pytest.mark.parametrize("other_collects", [False, True])
 def test_what_an_interrupted_thread_did_not_get_it_gets_next(world, *, other_collects):
     """Ctrl-C after the scan, and another thread collects before the interrupted one does."""
@@ -209,7 +221,7 @@ def test_a_collect_that_is_interrupted_while_it_arms_new_memory_names_it_in_the_
         assert written_pages(epoch, start, PAGE) == [0]
 
 
-def _raise_interrupted(*_: int) -> None:
+def _raise_interrupted(*_: int, **__: object) -> None:
     raise _InterruptedError
 
 
