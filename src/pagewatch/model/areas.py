@@ -119,7 +119,8 @@ def link(mm: "Mm", vma: Vma) -> None:
         with vma.file.i_mmap_lock.exclusive:
             vma.file.areas.append((mm, vma))
     if vma.anon_vma is not None:
-        vma.anon_vma.add(mm, vma)
+        with vma.anon_vma.lock.exclusive:
+            vma.anon_vma.add(mm, vma)
 
 
 def unlink(mm: "Mm", vma: Vma) -> None:
@@ -130,7 +131,9 @@ def unlink(mm: "Mm", vma: Vma) -> None:
         with vma.file.i_mmap_lock.exclusive:
             vma.file.areas = [(owner, listed) for owner, listed in vma.file.areas if listed is not vma]
     if vma.anon_vma is not None:
-        vma.anon_vma.remove(vma)
+        # Whoever walks the list goes on to the tables, which are freed next (unlink_anon_vmas).
+        with vma.anon_vma.lock.exclusive:
+            vma.anon_vma.remove(vma)
 
 
 def split(mm: "Mm", vma: Vma, address: int) -> Vma:

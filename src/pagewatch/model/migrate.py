@@ -12,8 +12,6 @@ A move has three steps, best effort throughout: a page that is locked, pinned or
 Only anonymous memory goes to a device. A file's pages are collected, and then put back.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -32,7 +30,7 @@ from pagewatch.model.arch.format import (
 from pagewatch.model.fault.state import leaf_flags, maybe_mkwrite
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, keep_dirty, map_again, unmap
-from pagewatch.model.rmap import mappings_of
+from pagewatch.model.rmap import mappings_of, rmap_locked
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.walk import locked, locked_spans, seek
 
@@ -141,7 +139,7 @@ def _make_migration_entry(mm: "Mm", table: "Table", index: int, address: int, fo
 
 def _try_unmap(machine: "Machine", folio: "Folio") -> bool:
     """Other mappings, too, get migration entries (``try_to_migrate``); False if anybody still uses the page."""
-    with _reverse_map_locked(folio):
+    with rmap_locked(folio):
         for mm, _, address in mappings_of(machine, folio):
             spot = seek(mm, address, "migrate: reverse map")
             with locked(spot) as stands:
@@ -166,7 +164,7 @@ def _move(machine: "Machine", folio: "Folio", to: Place) -> None:
 
 def _replace_migration_entries(machine: "Machine", old: "Folio", new: "Folio", place: Place) -> None:
     """Put ``new`` where migration entries of ``old`` stand (``remove_migration_ptes``)."""
-    with _reverse_map_locked(old):
+    with rmap_locked(old):
         for mm, vma, address in mappings_of(machine, old):
             spot = seek(mm, address, "migrate: find migration entry")
             fmt = spot.fmt
@@ -207,14 +205,3 @@ def restored_leaf(mm: "Mm", vma: "Vma", pfn: int, flags: int) -> int:
 
 def _maps(fmt: EntryFormat, entry: int, folio: "Folio") -> bool:
     return fmt.kind(entry) in (LEAF, DEVICE) and fmt.pfn(entry) == folio.pfn
-
-
-@contextmanager
-def _reverse_map_locked(folio: "Folio") -> Iterator[None]:
-    """Hold the lock of whatever lists the areas that map a folio (``rmap_walk``)."""
-    owner = folio.anon_vma.lock if folio.anon_vma else folio.mapping.i_mmap_lock if folio.mapping else None
-    if owner is None:
-        yield
-        return
-    with owner.shared:
-        yield

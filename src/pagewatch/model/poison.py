@@ -22,7 +22,7 @@ from pagewatch.model.hugetlb.locks import owned_file, writing
 from pagewatch.model.hugetlb.sharing import reach, unshare
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import keep_dirty, unmap
-from pagewatch.model.rmap import mappings_of
+from pagewatch.model.rmap import mappings_of, rmap_locked
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.walk import locked, locked_spans, seek
 
@@ -43,7 +43,8 @@ def memory_failure(machine: "Machine", pfn: int) -> None:
     if folio is None or folio.poisoned or not (folio.anon or folio.mapping):
         return
     if folio.hugetlb:
-        _fail_huge_page(machine, folio)
+        if _keep(machine, folio):
+            _fail_huge_page(machine, folio)
         return
     if folio.order:
         if not try_split_folio(machine, folio):
@@ -52,25 +53,32 @@ def memory_failure(machine: "Machine", pfn: int) -> None:
         folio = machine.memory.find(pfn)
         if folio is None:
             return  # it was all zeros, and the zero page has taken its place
-    _fail_page(machine, folio)
+    if _keep(machine, folio):
+        _fail_page(machine, folio)
+
+
+def _keep(machine: "Machine", folio: "Folio") -> bool:
+    """Hold a failed folio for ever; False if its last user has just let go of it (``get_hwpoison_page``)."""
+    if machine.memory.try_get(folio.pfn, "memory failure: keep for ever") is not folio:
+        return False
+    folio.poisoned = True
+    return True
 
 
 def _fail_page(machine: "Machine", folio: "Folio") -> None:
-    folio.poisoned = True
-    machine.memory.get(folio, "memory failure: keep for ever")
-    for mm, _, address in _mapped_at(machine, folio):
-        _collect_dirty(mm, folio, address)
+    with rmap_locked(folio):
+        for mm, _, address in mappings_of(machine, folio):
+            _collect_dirty(mm, folio, address)
     lost = folio.anon or folio.dirty or folio.mapping is None or folio.mapping.kind is not FileKind.DISK
-    for mm, _, address in _mapped_at(machine, folio):
-        _unmap_failed(mm, folio, address, lost=lost)
+    with rmap_locked(folio):
+        for mm, _, address in mappings_of(machine, folio):
+            _unmap_failed(mm, folio, address, lost=lost)
     if not lost and folio.mapping is not None:
         folio.mapping.remove(folio, "memory failure: drop from the page cache")
 
 
 def _fail_huge_page(machine: "Machine", folio: "Folio") -> None:
     """All of a hugetlb page is lost; a file keeps it, so that nobody is given zeros instead (``me_huge_page``)."""
-    folio.poisoned = True
-    machine.memory.get(folio, "memory failure: keep for ever")
     for mm, vma, address in list(mappings_of(machine, folio)):
         with writing(machine, vma), owned_file(vma).i_mmap_lock.exclusive:
             page = find(mm, address, vma.page_bytes, "memory failure: reverse map")
@@ -116,10 +124,6 @@ def poisoned_addresses(mm: "Mm", start: int, end: int) -> list[int]:
 
 def _is_poison(fmt: "EntryFormat", entry: int) -> bool:
     return fmt.kind(entry) == HWPOISON or bool(fmt.marker(entry) & MARKER_POISON)
-
-
-def _mapped_at(machine: "Machine", folio: "Folio") -> list[tuple["Mm", object, int]]:
-    return list(mappings_of(machine, folio))
 
 
 def _collect_dirty(mm: "Mm", folio: "Folio", address: int) -> None:

@@ -6,6 +6,7 @@ folio: who walks it looks at the entry. File folios are found through their mapp
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import LEAF
@@ -96,3 +97,17 @@ def mappings_of(machine: "Machine", folio: "Folio") -> Iterator[tuple["Mm", "Vma
         n_bytes = folio.n_pages << machine.page_shift
         if address < vma.end and vma.start < address + n_bytes:
             yield mm, vma, address
+
+
+@contextmanager
+def rmap_locked(folio: "Folio") -> Iterator[None]:
+    """Hold the lock of whatever lists the areas that map a folio (``rmap_walk``).
+
+    Whoever unmaps an area takes it off the list before its tables are freed; so those found stay.
+    """
+    owner = folio.anon_vma.lock if folio.anon_vma else folio.mapping.i_mmap_lock if folio.mapping else None
+    if owner is None:
+        yield
+        return
+    with owner.shared:
+        yield

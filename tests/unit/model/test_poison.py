@@ -1,6 +1,7 @@
 """Failed memory: who gets which signal, what is logged, and how it travels."""
 
 import signal
+from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +14,7 @@ from pagewatch.model.uffd.context import Feature
 from pagewatch.model.walk import frame_of, seek
 from pagewatch.vocab.categories import Category
 from support.modelled import PAGE, Area
+from support.schedules import interrupted_once
 
 FAILURES = Quirks(memory_failure=True)
 
@@ -128,6 +130,29 @@ def test_a_frame_that_nobody_uses_is_only_logged() -> None:
     kernel = Kernel()
     kernel.memory_failure(0x123456)
     assert kernel.log == ["Memory failure: 0x123456"]
+
+
+@pytest.mark.parametrize("of_file", [True, False], ids=["file", "anonymous"])
+@pytest.mark.parametrize("first", [0, 1], ids=["failure interrupted", "munmap interrupted"])
+def test_a_page_fails_while_its_area_is_unmapped_and_nobody_walks_into_freed_tables(
+    first: int, *, of_file: bool
+) -> None:
+    kernels: list[Kernel] = []
+
+    def build() -> list[Callable[[], None]]:
+        kernel = Kernel(cpus=2, quirks=FAILURES)
+        kernels.append(kernel)
+        area = Area(1, shared=of_file, file=kernel.disk_file(PAGE) if of_file else None, process=kernel.spawn())
+        area.kernel = kernel
+        area.store(0)
+        pfn = seek(area.process.mm, area.start).fmt.pfn(seek(area.process.mm, area.start).entry)
+        return [lambda: kernel.memory_failure(pfn), lambda: area.process.munmap(area.start, PAGE)]
+
+    runs = list(interrupted_once(build, first=first))
+    assert len(runs) > 20
+    assert not any(run.errors or run.deadlocked for run in runs)
+    for kernel in kernels:
+        check(kernel.machine)
 
 
 HUGE = 2 << 20
