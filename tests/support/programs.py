@@ -25,6 +25,8 @@ class Machine:
     cells: dict[str, int] = field(default_factory=lambda: {"x": 0, "y": 0})
     lock: Lock = field(default_factory=lambda: Lock("m", "m"))
     rwlock: RwLock = field(default_factory=lambda: RwLock("rw", "rw"))
+    lock_may_be_passed: bool = False
+    """Whether the lock's holder is in a section that a drain does not wait for."""
     seen: dict[int, list[object]] = field(default_factory=dict)
 
     def outcome(self) -> object:
@@ -48,11 +50,25 @@ def _perform(machine: Machine, me: int, actions: tuple[Action, ...]) -> None:
             _use_cell(machine, me, name, operand)
         elif name in {"try", "try shared"}:
             _attempt(machine, me, name, operand)
+        elif name == "drain":
+            wait("m", WAIT, "drain m", lambda: machine.lock_may_be_passed or machine.lock.is_free())
+            machine.seen[me].append((name, machine.lock.is_free()))
+        elif name == "passable lock":
+            _hold_passable(machine, me, operand)
         else:
             held = {"lock": machine.lock, "shared": machine.rwlock.shared, "exclusive": machine.rwlock.exclusive}[name]
             with held:
                 machine.seen[me].append(name)
                 _perform(machine, me, operand)
+
+
+def _hold_passable(machine: Machine, me: int, inner: tuple[Action, ...]) -> None:
+    """Hold the lock in a way that a drain passes, as a broadcast passes a section with interrupts off."""
+    machine.lock.acquire()
+    machine.lock_may_be_passed = True
+    _perform(machine, me, inner)
+    machine.lock.release()
+    machine.lock_may_be_passed = False
 
 
 def _use_cell(machine: Machine, me: int, name: str, cell: str) -> None:
@@ -71,6 +87,10 @@ def _use_cell(machine: Machine, me: int, name: str, cell: str) -> None:
         case "wait":
             wait(cell, WAIT, f"wait for {cell}", lambda: cells[cell] != 0)
             seen.append(cells[cell])
+        case "take":
+            wait(cell, RMW, f"take {cell}", lambda: cells[cell] != 0)
+            seen.append(cells[cell])
+            cells[cell] = 0
 
 
 def _attempt(machine: Machine, me: int, name: str, inner: tuple[Action, ...]) -> None:
@@ -81,11 +101,12 @@ def _attempt(machine: Machine, me: int, name: str, inner: tuple[Action, ...]) ->
         (machine.lock if name == "try" else machine.rwlock.shared).release()
 
 
-_SIMPLE = st.tuples(st.sampled_from(["read", "write", "write", "set if clear", "wait"]), st.sampled_from("xy"))
+_CELLS = st.tuples(st.sampled_from(["read", "write", "write", "set if clear", "wait", "take"]), st.sampled_from("xy"))
+_SIMPLE = st.one_of(_CELLS, _CELLS, _CELLS, st.just(("drain", ())))
 
 
 def _locked(inner: st.SearchStrategy[Action]) -> st.SearchStrategy[Action]:
-    kinds = st.sampled_from(["lock", "shared", "exclusive", "try", "try shared"])
+    kinds = st.sampled_from(["lock", "passable lock", "shared", "exclusive", "try", "try shared"])
     return st.tuples(kinds, st.lists(inner, max_size=2).map(tuple))
 
 

@@ -12,6 +12,7 @@ from pagewatch.steps import Kind
 
 _LOOKING = frozenset({Kind.READ, Kind.WAIT})
 _SHARING = frozenset({Kind.LOCK_SHARED, Kind.UNLOCK_SHARED})
+_ACQUIRING = frozenset({Kind.LOCK, Kind.LOCK_SHARED})
 _RELEASING = frozenset({Kind.UNLOCK, Kind.UNLOCK_SHARED})
 
 
@@ -39,6 +40,6 @@ def reversible(earlier: Access, later: Access) -> bool:
     """Whether the later of two conflicting accesses could come first.
 
     Who waits for a lock cannot get it before its release: there is no other order of those two. The race
-    is between the two acquisitions.
+    is between the two acquisitions. Who only looks at a lock may be content before: its condition decides.
     """
-    return not (later.waits and earlier.kind in _RELEASING)
+    return not (later.waits and later.kind in _ACQUIRING and earlier.kind in _RELEASING)

@@ -54,12 +54,13 @@ class Cpu:
     @contextmanager
     def interrupts_off(self) -> Iterator[None]:
         """A section with interrupts off, of many instructions: interrupts wait for its end, broadcasts do not."""
-        with self.interrupts:
-            self._interrupts_off = True
-            try:
-                yield
-            finally:
-                self._interrupts_off = False
+        self.interrupts.acquire()
+        self._interrupts_off = True
+        try:
+            yield
+        finally:
+            self.interrupts.release()
+            self._interrupts_off = False  # in the step of the release: who drains sees both at once
 
     def drain(self) -> None:
         """Wait for an instruction under way, as hardware does at the end of a broadcast flush."""

@@ -40,6 +40,12 @@ def test_a_waiting_acquisition_cannot_come_before_the_release_and_an_attempt_can
     assert reversible(Access("m", LOCK, waits=True), Access("m", LOCK, waits=True))
 
 
+def test_who_waits_for_a_condition_of_a_lock_may_find_it_before_the_release() -> None:
+    for released in (Access("m", UNLOCK), Access("m", UNLOCK_SHARED)):
+        assert reversible(released, Access("m", WAIT, waits=True))
+        assert reversible(released, Access("m", RMW, waits=True))
+
+
 @settings(max_examples=25, deadline=None)
 @given(PROGRAMS)
 def test_steps_that_do_not_conflict_can_be_swapped_and_nobody_can_tell(program: Program) -> None:

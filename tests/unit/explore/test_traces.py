@@ -181,6 +181,11 @@ def test_every_outcome_and_every_deadlock_of_plain_enumeration_is_found(program:
         ),
         # An attempt that fails, or not.
         ((("lock", (("write", "x"),)),), (("try", (("write", "x"),)),)),
+        # Found when whoever waited was taken to wait for a release.
+        (
+            (("passable lock", (("read", "x"), ("read", "y"))),),
+            (("write", "x"), ("drain", ()), ("write", "y")),
+        ),
         # Readers that wait for a writer who waits for a reader.
         ((("shared", (("wait", "x"),)),), (("exclusive", ()), ("write", "x")), (("shared", (("write", "x"),)),)),
     ],

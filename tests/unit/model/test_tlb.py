@@ -1,12 +1,16 @@
 """TLBs: stale until flushed, dirty set late, and every flush reaches every CPU that ran the process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
+
+from pagewatch.explore.engine import Build, Execution, enumerate_all
 from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model.arch.format import DIRTY
 from pagewatch.model.mmu import touch
-from pagewatch.model.tlb import flush_range
+from pagewatch.model.tlb import Cpu, flush_range
 from pagewatch.model.walk import seek
+from pagewatch.steps import READ, WRITE, access
 from support.modelled import PAGE, Area
 
 
@@ -98,3 +102,34 @@ def test_a_store_is_never_cut_in_two_by_a_flush() -> None:
     # Stored with the old translation: in memory before the flush returned. Else: dirty again.
     assert (False, False) not in outcomes
     assert (True, False) in outcomes
+
+
+@pytest.mark.parametrize("enumerate_runs", [enumerate_all, enumerate_traces])
+def test_a_broadcast_passes_a_section_with_interrupts_off_until_its_very_end(
+    enumerate_runs: Callable[[Build], Iterator[Execution]],
+) -> None:
+    passed: list[str] = []
+
+    def build() -> list[Callable[[], None]]:
+        cpu = Cpu(0)
+        done: list[str] = []
+        passed.clear()
+
+        def section() -> None:
+            with cpu.interrupts_off():
+                access("word", READ, "look")
+                passed.extend(done)
+
+        def broadcast() -> None:
+            cpu.drain()
+            access("word", WRITE, "reuse")
+            done.append("reused")
+
+        return [section, broadcast]
+
+    orders = {run.order: tuple(passed) for run in enumerate_runs(build)}
+    off = on = "cpu0: instruction"
+    assert orders[off, "flush: wait for instructions", "reuse", "look", on] == ("reused",)
+    assert set(orders.values()) == {(), ("reused",)}
+    if enumerate_runs is enumerate_all:
+        assert (off, "look", "flush: wait for instructions", on, "reuse") in orders
