@@ -1,9 +1,14 @@
 """Write faults on protected pages: what they look at before they copy or reuse."""
 
+from collections.abc import Callable
+
 import pytest
 
+from pagewatch.model import Kernel
 from pagewatch.model.uffd.context import Feature
+from support.hardware import try_load, try_store
 from support.modelled import PAGE, Area
+from support.schedules import interrupted_once
 
 
 def knows(area: Area, cpu: int) -> bool:
@@ -36,3 +41,39 @@ def test_a_resolved_page_stays_in_other_tlbs_unless_a_flush_is_pending(*, pendin
     area.process.mm.pending_flushes -= pending
     assert knows(area, 1) is not pending
     assert area.pages() == [0]
+
+
+def test_after_a_copy_no_cpu_reads_the_old_page_any_more() -> None:
+    area = Area(1)
+    area.store(0)
+    child = area.process.fork()
+    assert area.process.load(area.start, 3, cpu=1) == b"x\0\0"
+    area.process.store(area.start, b"new", cpu=0)
+    assert area.process.load(area.start, 3, cpu=1) == b"new"
+    assert child.load(area.start, 3) == b"x\0\0"
+
+
+def test_nobody_writes_to_a_copy_while_another_cpu_still_reads_the_old_page() -> None:
+    """CPU 0 copies the page; CPU 1 stores as soon as it can, and then CPU 2 loads."""
+    made: list[list[bytes | None]] = []
+
+    def build() -> list[Callable[[], None]]:
+        kernel, loaded = Kernel(cpus=3), []
+        made.append(loaded)
+        area = Area(1, process=kernel.spawn())
+        area.store(0)
+        area.process.fork()
+        area.process.load(area.start, 1, cpu=2)
+
+        def store_and_load() -> None:
+            if try_store(area.process, area.start, b"1", cpu=1):
+                loaded.append(try_load(area.process, area.start, 1, cpu=2))
+
+        return [lambda: area.process.store(area.start, b"0"), store_and_load]
+
+    runs = list(interrupted_once(build))
+    assert len(runs) > 20
+    assert not any(run.errors or run.deadlocked for run in runs)
+    seen = {content for loaded in made for content in loaded}
+    assert b"1" in seen
+    assert b"x" not in seen
