@@ -11,6 +11,7 @@ could ever make it ready, so the call raises :class:`WouldBlock` instead of hang
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
@@ -47,6 +48,20 @@ FENCE = Kind.FENCE
 WAIT = Kind.WAIT
 
 Ready = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The key of all objects whose keys are tuples of ``name`` and one item more.
+
+    For who frees, or looks through, all of them at once: such an access is one of each.
+    """
+
+    name: tuple[Hashable, ...]
+
+    def has(self, key: Hashable) -> bool:
+        """Whether an object is among them."""
+        return isinstance(key, tuple) and key[:-1] == self.name
 
 
 class WouldBlock(RuntimeError):

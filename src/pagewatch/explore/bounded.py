@@ -8,7 +8,8 @@ To stop a thread before a step that no other thread's steps conflict with is the
 the next one that some do: the two orders differ in steps only that commute. So it is stopped before
 conflicting steps alone. Which objects those are is learned from the executions themselves; whenever one shows
 a new object, the enumeration starts over, and gives out only what it has not yet. What is freed as a whole,
-such as a page table, is no conflict in this sense: where that matters, say where to stop.
+such as a page table, conflicts with every entry of it, which would be stops by the hundreds; here that does not
+count (it does for :mod:`.traces`): where it matters, say where to stop.
 
 A thread that tries again and again, until another has let go of something, would never give way by itself. So
 whoever has taken very many steps in a row has to, and that costs nothing either.

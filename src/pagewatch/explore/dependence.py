@@ -8,7 +8,7 @@ shared object that a step touches; what happens after an announcement and before
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from pagewatch.steps import Kind
+from pagewatch.steps import Kind, Whole
 
 _LOOKING = frozenset({Kind.READ, Kind.WAIT})
 _SHARING = frozenset({Kind.LOCK_SHARED, Kind.UNLOCK_SHARED})
@@ -25,13 +25,18 @@ class Access(NamedTuple):
     """Whether it may have to wait for its turn; an attempt that would rather fail does not."""
 
 
+def overlap(one: Hashable, other: Hashable) -> bool:
+    """Whether two keys have an object in common: they are equal, or one is part of what the other is the whole of."""
+    return one == other or (type(one) is Whole and one.has(other)) or (type(other) is Whole and other.has(one))
+
+
 def conflict(one: Access, other: Access) -> bool:
     """Whether the order of two accesses of different threads matters.
 
     Those that only look commute, and so do readers that enter and leave a shared lock: between them,
     nobody else's attempt could turn out differently.
     """
-    if one.key != other.key:
+    if not overlap(one.key, other.key):
         return False
     return not ((one.kind in _LOOKING and other.kind in _LOOKING) or (one.kind in _SHARING and other.kind in _SHARING))
 

@@ -5,10 +5,11 @@ by a chain of such steps. A vector clock counts for each thread how many of its 
 """
 
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
-from pagewatch.explore.dependence import Access, conflict, reversible
+from pagewatch.explore.dependence import Access, conflict, overlap, reversible
+from pagewatch.steps import Whole
 
 Clock = tuple[int, ...]
 
@@ -40,13 +41,14 @@ class Race(NamedTuple):
 class History:
     """The steps of an execution so far; taken back from the end."""
 
-    __slots__ = ("_at_key", "_events", "_none", "_of_thread")
+    __slots__ = ("_at_key", "_at_wholes", "_events", "_none", "_of_thread")
 
     def __init__(self, n_threads: int) -> None:
         """:param n_threads: they are numbered from 0."""
         self._none: Clock = (0,) * n_threads
         self._events: list[Event] = []
         self._at_key: dict[Hashable, list[int]] = {}
+        self._at_wholes: list[int] = []
         self._of_thread: list[list[int]] = [[] for _ in range(n_threads)]
 
     def __len__(self) -> int:
@@ -56,13 +58,14 @@ class History:
     def append(self, thread: int, access: Access) -> None:
         """A thread performs an access."""
         clock = self._clock(thread)
-        at_key = self._at_key.setdefault(access.key, [])
-        for index in reversed(at_key):
+        for index in reversed(self._at(access.key)):
             event = self._events[index]
             if event.number > clock[event.thread] and conflict(event.access, access):
                 clock = _join(clock, event.clock)
         clock = (*clock[:thread], clock[thread] + 1, *clock[thread + 1 :])
-        at_key.append(len(self._events))
+        self._at_key.setdefault(access.key, []).append(len(self._events))
+        if type(access.key) is Whole:
+            self._at_wholes.append(len(self._events))
         self._of_thread[thread].append(len(self._events))
         self._events.append(Event(thread, access, clock))
 
@@ -70,6 +73,8 @@ class History:
         """Take the last step back."""
         event = self._events.pop()
         self._at_key[event.access.key].pop()
+        if type(event.access.key) is Whole:
+            self._at_wholes.pop()
         self._of_thread[event.thread].pop()
 
     def races(self, thread: int, access: Access) -> Iterator[Race]:
@@ -81,7 +86,7 @@ class History:
         own = self._clock(thread)
         reach = own
         found = []
-        for index in reversed(self._at_key.get(access.key, ())):
+        for index in reversed(self._at(access.key)):
             event = self._events[index]
             if event.thread == thread or not conflict(event.access, access) or not reversible(event.access, access):
                 continue
@@ -90,6 +95,14 @@ class History:
             reach = _join(reach, event.clock)
         for index in found:
             yield Race(index, self._initials(index, thread, reach))
+
+    def _at(self, key: Hashable) -> Sequence[int]:
+        """Which steps had an object of this key, ascending. Wholes are rare, so they need not be fast."""
+        if type(key) is Whole:
+            return [index for index, event in enumerate(self._events) if overlap(event.access.key, key)]
+        exactly = self._at_key.get(key, ())
+        wholes = [index for index in self._at_wholes if overlap(self._events[index].access.key, key)]
+        return sorted([*exactly, *wholes]) if wholes else exactly
 
     def _initials(self, index: int, thread: int, reach: Clock) -> frozenset[int]:
         """Of the steps behind ``index`` that did not happen after it, followed by the access: who can begin."""

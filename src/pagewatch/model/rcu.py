@@ -34,6 +34,8 @@ class Rcu:
         if mine:
             del self._open[mine[-1]]
         if self._pending:
+            # Of readers that leave side by side, the order decides who frees.
+            access("rcu", WRITE, "rcu: grace period over?")
             self._run_ready()
 
     def call(self, free: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """Page tables: sparse arrays of raw entries, and the pages that they stand in.
 
-Every access to an entry is announced. Whole entries are the unit: hardware updates the accessed and dirty
-bits by an atomic read-modify-write of the word, so two bits of one entry never race apart.
+Every access to an entry is announced; to free a table is a write to all its entries. Whole entries are the
+unit: hardware updates the accessed and dirty bits by an atomic read-modify-write of the word, so two bits of
+one entry never race apart.
 
 A page of tables has a descriptor of its own (``struct ptdesc``), apart from that of ordinary pages. Where
 tables are smaller than pages (powerpc with 64K pages, s390), several of one layout share a page, and it
@@ -14,7 +15,7 @@ from pagewatch.model.arch.format import EntryFormat, PageTableFormat
 from pagewatch.model.errors import UseAfterFree
 from pagewatch.model.locks import Lock
 from pagewatch.model.memory import Memory
-from pagewatch.steps import READ, RMW, WRITE, access
+from pagewatch.steps import READ, RMW, WRITE, Whole, access
 from pagewatch.vocab.errors import InvalidArgument
 
 
@@ -150,6 +151,7 @@ class Tables:
 
     def free(self, table: Table) -> None:
         """Give a table back, and its page with the last in it; every later access is a use after free."""
+        access(Whole((table.address,)), WRITE, "tables: free")
         table.freed = True
         del self._by_address[table.address]
         page = table.page

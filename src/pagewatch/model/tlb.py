@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.locks import Lock
 from pagewatch.model.tables import Table
-from pagewatch.steps import READ, WAIT, WRITE, access, wait
+from pagewatch.steps import READ, WAIT, WRITE, Whole, access, wait
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -121,12 +121,19 @@ def sync_cpus(mm: "Mm") -> None:
 
 
 def _broadcast(cpu: Cpu, mm_id: int, first: int, last: int) -> None:
-    """Invalidate, and wait for instructions under way; what their walks put back meanwhile goes, too."""
-    _invalidate(cpu, mm_id, first, last)
-    cpu.drain()
-    while _cached(cpu, mm_id, first, last):
-        _invalidate(cpu, mm_id, first, last)
+    """Invalidate, and wait for instructions under way; what their walks put back meanwhile goes, too.
+
+    Nothing keeps the CPU from filling its TLB meanwhile, so to look what is in it is an access.
+    """
+    key = ("tlb", cpu.number, mm_id, first) if last - first == 1 else Whole(("tlb", cpu.number, mm_id))
+    while True:
+        access(key, READ, "flush: look")
+        for vpn in _cached(cpu, mm_id, first, last):
+            cpu.evict(mm_id, vpn, "flush: invalidate")
         cpu.drain()
+        access(key, READ, "flush: look again")
+        if not _cached(cpu, mm_id, first, last):
+            return
 
 
 def _invalidate(cpu: Cpu, mm_id: int, first: int, last: int) -> None:

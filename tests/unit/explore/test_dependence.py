@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given, settings
 
-from pagewatch.explore.dependence import Access, conflict, reversible
+from pagewatch.explore.dependence import Access, conflict, overlap, reversible
 from pagewatch.explore.engine import ScheduleMismatch, enumerate_all, replay
-from pagewatch.steps import LOCK, LOCK_SHARED, READ, RMW, UNLOCK, UNLOCK_SHARED, WAIT, WRITE, Kind
+from pagewatch.steps import LOCK, LOCK_SHARED, READ, RMW, UNLOCK, UNLOCK_SHARED, WAIT, WRITE, Kind, Whole
 from support.programs import PROGRAMS, Machine, Program, threads
 
 ALL = list(Kind)
@@ -31,6 +31,21 @@ def test_who_only_looks_or_shares_commutes(kind: Kind, other: Kind) -> None:
 )
 def test_who_changes_what_the_other_looks_at_conflicts(kind: Kind, other: Kind) -> None:
     assert conflict(Access("x", kind), Access("x", other))
+
+
+def test_a_whole_overlaps_its_parts_itself_and_nothing_else() -> None:
+    whole = Whole(("table", 1))
+    assert overlap(whole, ("table", 1, 5))
+    assert overlap(("table", 1, 5), whole)
+    assert overlap(whole, Whole(("table", 1)))
+    for other in (("table", 2, 5), ("table", 1), ("table", 1, 5, 6), "table", Whole(("table",))):
+        assert not overlap(whole, other)
+        assert not overlap(other, whole)
+
+
+def test_who_changes_a_whole_conflicts_with_who_looks_at_a_part() -> None:
+    assert conflict(Access(Whole(("x",)), WRITE), Access(("x", 1), READ))
+    assert not conflict(Access(Whole(("x",)), READ), Access(("x", 1), READ))
 
 
 def test_a_waiting_acquisition_cannot_come_before_the_release_and_an_attempt_can() -> None:

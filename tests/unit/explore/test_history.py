@@ -2,7 +2,7 @@
 
 from pagewatch.explore.dependence import Access
 from pagewatch.explore.history import History, Race
-from pagewatch.steps import LOCK, READ, UNLOCK, WRITE
+from pagewatch.steps import LOCK, READ, UNLOCK, WRITE, Whole
 
 WRITE_X, READ_X, WRITE_Y, READ_Y = Access("x", WRITE), Access("x", READ), Access("y", WRITE), Access("y", READ)
 TAKE, DROP = Access("m", LOCK, waits=True), Access("m", UNLOCK)
@@ -52,6 +52,21 @@ def test_who_waits_for_a_lock_races_with_its_acquisition_not_with_its_release() 
     made = history((0, TAKE), (0, DROP))
     assert races(made, 1, TAKE) == [Race(0, frozenset({1}))]
     assert [race.at for race in races(made, 1, Access("m", LOCK))] == [1]
+
+
+def test_a_free_of_all_races_with_each_use_of_a_part_and_the_other_way_round() -> None:
+    free, use, look = Access(Whole(("t",)), WRITE), Access(("t", 1), WRITE), Access(("t", 2), READ)
+    assert {race.at for race in races(history((0, use), (1, look)), 2, free)} == {0, 1}
+    made = history((0, free))
+    assert [race.at for race in races(made, 1, look)] == [0]
+    assert races(made, 1, Access(("u", 2), READ)) == []
+    made.pop()
+    assert races(made, 1, look) == []
+
+
+def test_what_a_free_of_all_has_ordered_does_not_race() -> None:
+    made = history((0, Access("x", WRITE)), (0, Access(Whole(("t",)), WRITE)), (1, Access(("t", 1), READ)))
+    assert races(made, 1, Access("x", WRITE)) == []
 
 
 def test_what_was_taken_back_never_happened() -> None:

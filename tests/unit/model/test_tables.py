@@ -1,9 +1,11 @@
 """Page tables and the pages they stand in."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
+from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model import Kernel, UseAfterFree
 from pagewatch.model.arch import ARCHES
 from pagewatch.model.invariants import check
@@ -64,6 +66,17 @@ def test_a_table_whose_free_is_deferred_keeps_the_page_of_its_neighbours() -> No
         assert one.page.n_used == 1
         assert one.read(0, "test") == 0
     assert one.page.pfn not in tables.pages
+
+
+def test_a_reader_without_a_lock_races_with_the_free() -> None:
+    def build() -> list[Callable[[], object]]:
+        tables = tables_of("x86_64")
+        table = tables.alloc(tables.fmt.at[0])
+        return [lambda: (table.read(1, "one"), table.read(2, "two")), lambda: tables.free(table)]
+
+    runs = list(enumerate_traces(build))
+    assert sorted("".join(str(thread) for thread in run.schedule) for run in runs) == ["001", "010", "10"]
+    assert [isinstance(run.errors.get(0), UseAfterFree) for run in runs] == [False, True, True]
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHES))

@@ -6,6 +6,7 @@ import pytest
 
 from pagewatch.explore.engine import Build, Execution, enumerate_all
 from pagewatch.explore.traces import enumerate_traces
+from pagewatch.model import Quirks
 from pagewatch.model.arch.format import DIRTY
 from pagewatch.model.mmu import touch
 from pagewatch.model.tlb import Cpu, flush_range
@@ -133,3 +134,29 @@ def test_a_broadcast_passes_a_section_with_interrupts_off_until_its_very_end(
     assert set(orders.values()) == {(), ("reused",)}
     if enumerate_runs is enumerate_all:
         assert (off, "look", "flush: wait for instructions", on, "reuse") in orders
+
+
+@pytest.mark.parametrize("n_pages", [1, 2], ids=["of a page", "of a range"])
+def test_a_broadcast_flush_may_look_before_and_after_a_cpu_fills_its_tlb(n_pages: int) -> None:
+    cpus = []
+
+    def build() -> list[Callable[[], object]]:
+        area = Area(n_pages, quirks=Quirks(flush_is_broadcast=True))
+        area.store(0, cpu=1)
+        cpu = area.kernel.machine.cpus[1]
+        cpu.evict(area.process.mm.id, area.start // PAGE)
+        cpus.append(cpu)
+        return [
+            lambda: flush_range(area.process.mm, area.start, area.end),
+            lambda: touch(area.process.mm, cpu, area.start),
+        ]
+
+    found_at_once, left = set(), set()
+    for run in enumerate_traces(build):
+        assert not run.errors
+        assert not run.deadlocked
+        flush = [step.label for step in run.steps if step.thread == 0]
+        found_at_once.add("flush: invalidate" in flush[: flush.index("flush: wait for instructions")])
+        left.add(bool(cpus[-1].tlb))
+    assert found_at_once == {True, False}
+    assert left == {True, False}
