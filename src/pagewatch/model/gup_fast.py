@@ -35,8 +35,9 @@ def gup_fast(mm: "Mm", cpu: "Cpu", start: int, n_pages: int, want: Want) -> list
     page_bytes = mm.machine.page_bytes
     if cpu not in mm.cpus:  # who calls runs there, so flushes have to reach it
         mm.cpus.append(cpu)
+    minds_forks = Want.PIN in want and not mm.machine.quirks.gup_fast_ignores_forks
     sequence = _write_protect_sequence(mm)
-    if Want.PIN in want and sequence & 1:
+    if minds_forks and sequence & 1:
         return []
     pages: list[Page] = []
     with cpu.interrupts_off(), mm.machine.rcu:
@@ -46,7 +47,7 @@ def gup_fast(mm: "Mm", cpu: "Cpu", start: int, n_pages: int, want: Want) -> list
                 break
             pages.append(page)
     # A fork that ran meanwhile may have found a page unpinned and shared it.
-    if Want.PIN in want and _write_protect_sequence(mm) != sequence:
+    if minds_forks and _write_protect_sequence(mm) != sequence:
         for folio, _ in pages:
             release(mm.machine.memory, folio, want)
         return []

@@ -95,6 +95,9 @@ class Quirks:
     gup_fast_skips_pmd_recheck: bool = False
     """Before 6.1 (70cbc3cc78a9): fast GUP did not look at the directory entry again, and could take a page
     that a collapse was just replacing."""
+    gup_fast_ignores_forks: bool = False
+    """Before 5.11 (57efa1fe5957): fast GUP did not ask whether a fork ran meanwhile, and could pin a page that the
+    fork had just found unpinned and was about to share."""
     gup_unshares: Literal["until exclusive", "once", "never"] = "until exclusive"
     """Before 5.19 (a7f226604170) pins for reading did not unshare at all. "once" does not look again afterwards."""
     gup_hugepd_skips_unshare: bool = False

@@ -214,7 +214,28 @@ def test_tables_freed_after_a_grace_period_are_not() -> None:
     assert not any(run.deadlocked or run.errors.get(0) for run in runs)
 
 
-def test_a_pin_that_a_fork_overtakes_is_given_back() -> None:
+def while_sharing(label: str) -> bool:
+    """Whether a fork is at an entry of the parent."""
+    return label.startswith(("fork: copy", "fork: share", "fork: take out", "fork: write-protect"))
+
+
+def forks_and_stores(race: Race) -> None:
+    race.process.fork()
+    race.process.store(race.start, b"later")
+
+
+@pytest.mark.parametrize(("ignores", "loses"), [(True, True), (False, False)], ids=["before 5.11", "since"])
+def test_the_second_look_at_the_count_of_forks_keeps_pins_off_pages_that_are_shared(
+    *, ignores: bool, loses: bool
+) -> None:
+    """The fork finds the page unpinned, it is pinned, the fork shares it: the next store would go to a copy."""
+    quirks = Quirks(gup_fast_ignores_forks=ignores)
+    n_stale, n = stale_pins(lambda: Race(quirks, "ppc64-radix-64k"), forks_and_stores, while_sharing)
+    assert n > 10
+    assert (n_stale > 0) is loses
+
+
+def test_a_pin_and_a_fork_agree_on_whose_the_page_is_whoever_comes_first() -> None:
     races: list[tuple[Race, list[Process]]] = []
 
     def build() -> list[Callable[[], object]]:
