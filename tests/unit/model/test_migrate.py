@@ -6,7 +6,7 @@ import pytest
 
 from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model import Kernel, Quirks
-from pagewatch.model.arch.format import DEVICE, DIRTY, LEAF, UFFD_WP, WRITE
+from pagewatch.model.arch.format import DEVICE, DIRTY, LEAF, SOFT_DIRTY, UFFD_WP, WRITE
 from pagewatch.model.errors import UseAfterFree
 from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
@@ -58,6 +58,62 @@ def test_protection_survives_the_way_there_and_back() -> None:
     assert spot(area, 0).fmt.flags(spot(area, 0).entry) & (UFFD_WP | WRITE) == UFFD_WP
     area.store(0)
     assert area.pages() == [0]
+
+
+def flags(area: Area) -> int:
+    """Bits of the first page's entry, wherever the page is."""
+    return spot(area, 0).fmt.flags(spot(area, 0).entry)
+
+
+TRACKED_AS: dict[str, tuple[Callable[[Area], object], int]] = {
+    "written": (lambda area: area.store(0), SOFT_DIRTY | WRITE),
+    "soft-dirty cleared": (lambda area: area.process.clear_refs("4"), 0),
+    "soft-dirty cleared, armed": (lambda area: (area.process.clear_refs("4"), area.armed()), UFFD_WP),
+    "armed": (lambda area: area.armed(), SOFT_DIRTY | UFFD_WP),
+}
+"""What is done to a page that was written, and the bits that its entry has then."""
+
+
+@pytest.mark.parametrize(("track", "bits"), TRACKED_AS.values(), ids=TRACKED_AS)
+def test_every_tracking_bit_goes_to_the_device_and_comes_back(track: Callable[[Area], object], bits: int) -> None:
+    area = Area(1, quirks=Quirks(soft_dirty=True))
+    area.store(0)
+    track(area)
+    tracking = SOFT_DIRTY | UFFD_WP | WRITE
+    assert flags(area) & tracking == bits
+    assert move(area, 0, 1) == [0]
+    assert spot(area, 0).kind == DEVICE
+    assert flags(area) & tracking == bits
+    area.load(0)
+    assert spot(area, 0).kind == LEAF
+    assert flags(area) & tracking == bits
+    area.store(0)
+    assert flags(area) & tracking == SOFT_DIRTY | WRITE
+
+
+@pytest.mark.parametrize("parent_writes", [True, False], ids=["parent", "child"])
+def test_a_page_forked_while_on_the_device_is_nobodys_alone(*, parent_writes: bool) -> None:
+    area = Area(1)
+    area.process.store(area.start, b"old")
+    move(area, 0, 1)
+    child = area.process.fork()
+    writer, reader = (area.process, child) if parent_writes else (child, area.process)
+    writer.load(area.start, 1)
+    writer.store(area.start, b"new")
+    assert (writer.load(area.start, 3), reader.load(area.start, 3)) == (b"new", b"old")
+    check(area.kernel.machine)
+
+
+def test_only_the_parents_entry_stays_protected_when_a_page_is_forked_on_the_device() -> None:
+    area = Area(1, quirks=Quirks(soft_dirty=True))
+    area.store(0)
+    area.armed()
+    move(area, 0, 1)
+    child = area.process.fork()
+    theirs = seek(child.mm, area.start)
+    assert theirs.kind == DEVICE
+    assert flags(area) & (SOFT_DIRTY | UFFD_WP) == SOFT_DIRTY | UFFD_WP
+    assert theirs.fmt.flags(theirs.entry) & (SOFT_DIRTY | UFFD_WP) == SOFT_DIRTY
 
 
 def test_a_pinned_page_stays_as_it_was() -> None:
