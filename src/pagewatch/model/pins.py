@@ -76,8 +76,8 @@ def release(memory: "Memory", folio: "Folio", want: Want) -> None:
     if Want.PIN not in want:
         memory.put(folio, "gup: put")
         return
-    folio.pincount -= 1
     memory.put(folio, "gup: unpin", 1 if folio.order else PIN_BIAS)
+    folio.pincount -= 1  # in the same step: who looks for pins sees either
 
 
 def must_unshare(folio: "Folio", page: int, want: Want, vma: "Vma | None") -> bool:

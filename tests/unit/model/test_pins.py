@@ -1,13 +1,17 @@
 """Pins: counted as the kernel counts them, and seen by who must not take a pinned page away."""
 
+from collections.abc import Callable
+
 import pytest
 
+from pagewatch.explore.engine import enumerate_all
+from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model import Kernel
 from pagewatch.model.adapters import ModelLayout
 from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
-from pagewatch.model.memory import PIN_BIAS
-from pagewatch.model.pins import Want
+from pagewatch.model.memory import PIN_BIAS, load_bytes
+from pagewatch.model.pins import Page, Pin, Want, grab
 from pagewatch.vocab.blindspots import BlindReason
 from support.modelled import PAGE, Area
 
@@ -25,6 +29,36 @@ def test_a_pin_counts_as_1024_references_of_a_small_folio_and_one_of_a_large() -
         folio = pin.pages[0].folio
         assert (folio.references, folio.pincount, folio.maybe_pinned) == (1 + 3, 3, True)
         check(area.kernel.machine)
+
+
+@pytest.mark.parametrize("order", [0, 9])
+def test_a_pin_is_there_until_it_is_released_and_not_only_until_the_step_before(order: int) -> None:
+    """The traces tell the same as all interleavings: what was written, and whether it looks pinned then."""
+    seen: list[tuple[bool, bool]] = []
+
+    def build() -> list[Callable[[], None]]:
+        machine = Kernel().machine
+        want = Want.PIN | Want.WRITE
+        folio = machine.memory.alloc(order)
+        grab(machine.memory, folio, want)
+        pin = Pin(machine, [Page(folio, 0)], want)
+
+        def device() -> None:
+            pin.write(0, b"written!")
+            pin.release()
+
+        def look() -> None:
+            written = load_bytes(folio, 0, 0, 8, "test: look") == b"written!"
+            seen.append((written, machine.memory.look_for_pins(folio, "test: look for pins")))
+
+        return [device, look]
+
+    outcomes = []
+    for enumerate_runs in (enumerate_all, enumerate_traces):
+        seen.clear()
+        assert not any(run.errors for run in enumerate_runs(build))
+        outcomes.append(set(seen))
+    assert outcomes[0] == outcomes[1] == {(False, False), (False, True), (True, False), (True, True)}
 
 
 def test_a_device_writes_where_it_pinned_whatever_the_page_tables_say() -> None:
