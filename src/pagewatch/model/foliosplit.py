@@ -22,6 +22,7 @@ from pagewatch.model.thp import split_huge
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.unmap import unmap_file_folio
 from pagewatch.model.walk import Span, for_each_leaf, locked_spans
+from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
     from pagewatch.model.file import FileMapping
@@ -116,7 +117,7 @@ def _split_cached(folio: "Folio", file: "FileMapping", at: int | None) -> bool:
     if memory.count(folio, "split: count references") != 2:  # the page cache's and ours
         return False
     for part in memory.split(folio, at):
-        part.references = 1
+        part.raw_references = 1
         file.insert(part.index, part)
     folio.mapping = None
     return True
@@ -133,7 +134,7 @@ def _split_anonymous(machine: "Machine", folio: "Folio", root: AnonVma, *, zero_
         for mm, vma, span in _spans(machine, folio):
             _thaw(mm, vma, span, folio, pages, zero_pages=zero_pages)
     for page in pages.values():
-        if not page.references:
+        if not page.raw_references:
             del memory.folios[page.pfn]  # mapped nowhere
     return not in_use
 
@@ -180,7 +181,8 @@ def _thaw(mm: "Mm", vma: "Vma", span: Span, folio: "Folio", pages: "dict[int, Fo
             leaf = zero_leaf(machine, fmt, leaf_flags(machine, vma))
             leaf = fmt.mkuffd_wp(leaf) if flags & UFFD_WP else leaf
         else:
-            owner.references += 1
+            access(("refs", owner.pfn), RMW, "split: a reference for the leaf")
+            owner.raw_references += 1
             map_again(owner)
             leaf = restored_leaf(mm, vma, pfn, flags)
         table.write(index, leaf, "split: map again")

@@ -196,8 +196,8 @@ def _folios(machine: "Machine", mapped: Counter[int]) -> Iterator[str]:
         held = mapped[pfn] + (folio.mapping is not None) + folio.poisoned
         held += folio.pincount * (1 if folio.order else PIN_BIAS)
         held += folio.swap_slot is not None and machine.swap.cache.get(folio.swap_slot[1]) is folio
-        if folio.references != held:
-            yield f"{folio!r} has {folio.references} references, {held} are accounted for"
+        if folio.raw_references != held:
+            yield f"{folio!r} has {folio.raw_references} references, {held} are accounted for"
 
 
 def _swap(machine: "Machine", swapped: Counter[int]) -> Iterator[str]:

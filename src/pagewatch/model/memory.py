@@ -44,7 +44,7 @@ class Folio:
         "pfn",
         "pincount",
         "poisoned",
-        "references",
+        "raw_references",
         "swap_slot",
         "uptodate",
         "words",
@@ -54,7 +54,8 @@ class Folio:
         """:param pfn: the first frame."""
         self.pfn = pfn
         self.order = order
-        self.references = 1
+        self.raw_references = 1
+        """What happens now goes by :meth:`Memory.count`, which announces the look."""
         self.mapcount = 0
         """Leaves that map any part of it."""
         self.pincount = 0
@@ -93,7 +94,7 @@ class Folio:
     @property
     def maybe_pinned(self) -> bool:
         """What the kernel knows of pins (``folio_maybe_dma_pinned``): many references look like one, too."""
-        return self.pincount > 0 if self.order else self.references >= PIN_BIAS
+        return self.pincount > 0 if self.order else self.raw_references >= PIN_BIAS
 
     @property
     def lock(self) -> Lock:
@@ -108,7 +109,7 @@ class Folio:
 
     def __repr__(self) -> str:
         kind = "anon" if self.anon else "file" if self.mapping else "kernel"
-        return f"<Folio {kind} pfn={self.pfn:#x} order={self.order} refs={self.references}>"
+        return f"<Folio {kind} pfn={self.pfn:#x} order={self.order} refs={self.raw_references}>"
 
 
 class Memory:
@@ -161,7 +162,7 @@ class Memory:
         for first, order in _halves(folio.order, at) if at is not None else ((n, 0) for n in range(folio.n_pages)):
             part = self.folios[folio.pfn + first] = Folio(folio.pfn + first, order)
             inside = range(first, first + part.n_pages)
-            part.references = 0
+            part.raw_references = 0
             part.anon_vma, part.mapping, part.index = folio.anon_vma, folio.mapping, folio.index + first
             part.dirty, part.lazy_free = folio.dirty, folio.lazy_free
             part.exclusive = {page - first for page in inside if page in folio.exclusive}
@@ -206,15 +207,15 @@ class Memory:
     def get(self, folio: Folio, label: str, count: int = 1) -> None:
         """Take references; the caller knows that there are some already."""
         access(("refs", folio.pfn), RMW, label)
-        if folio.references <= 0:
+        if folio.raw_references <= 0:
             raise UseAfterFree(f"{label}: {folio!r} was freed already")
-        folio.references += count
+        folio.raw_references += count
 
     @staticmethod
     def count(folio: Folio, label: str) -> int:
         """How many references there are now (``folio_ref_count``)."""
         access(("refs", folio.pfn), READ, label)
-        return folio.references
+        return folio.raw_references
 
     @staticmethod
     def look_for_pins(folio: Folio, label: str) -> bool:
@@ -227,16 +228,16 @@ class Memory:
         access(("refs", pfn), RMW, label)
         folio = self.find(pfn)
         if folio is not None:
-            folio.references += count
+            folio.raw_references += count
         return folio
 
     def put(self, folio: Folio, label: str, count: int = 1) -> None:
         """Drop references; the last frees the folio."""
         access(("refs", folio.pfn), RMW, label)
-        folio.references -= count
-        if folio.references < 0:
+        folio.raw_references -= count
+        if folio.raw_references < 0:
             raise UseAfterFree(f"{label}: {folio!r} was freed already")
-        if folio.references == 0:
+        if folio.raw_references == 0:
             del self.folios[folio.pfn]
 
     def copy_page(self, target: Folio, target_page: int, source: Folio, source_page: int, label: str) -> None:

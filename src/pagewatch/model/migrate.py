@@ -149,7 +149,7 @@ def _try_unmap(machine: "Machine", folio: "Folio") -> bool:
                 _make_migration_entry(mm, spot.table, spot.slot, address, folio)
                 flush_range(mm, address, address + mm.machine.page_bytes)
     expected = 1 + (folio.mapping is not None)
-    return not folio.mapcount and folio.references == expected
+    return not folio.mapcount and machine.memory.count(folio, "migrate: count references") == expected
 
 
 def _move(machine: "Machine", folio: "Folio", to: Place) -> None:

@@ -93,7 +93,7 @@ def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Fol
 def _drop_cached(folio: "Folio") -> None:
     """Write a file folio that nobody maps any more to where it belongs, and drop it."""
     file, index = folio.mapping, folio.index
-    if file is None or folio.mapcount or folio.references > 1:
+    if file is None or folio.mapcount or file.machine.memory.count(folio, "page out: count references") > 1:
         return
     if file.kind is FileKind.DISK:
         if folio.dirty:

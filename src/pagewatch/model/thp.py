@@ -127,7 +127,7 @@ def _split_anonymous(mm: "Mm", vma: "Vma", spot: Spot, start: int) -> None:
         first = fmt.pfn(entry)
         below.entries = {page: small.leaf(first + page, flags) for page in range(folio.n_pages)}
         access(("refs", folio.pfn), RMW, "split: a reference for each leaf")
-        folio.references += folio.n_pages - 1
+        folio.raw_references += folio.n_pages - 1
         folio.mapcount += folio.n_pages - 1
     spot.table.write(spot.slot, fmt.table(below.address), "split: install the table")
 

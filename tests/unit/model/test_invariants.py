@@ -253,7 +253,7 @@ def test_a_lost_reference_is_found() -> None:
     process = kernel.spawn()
     start = process.mmap(PAGE)
     process.store(start, b"x")
-    next(f for f in kernel.machine.memory.folios.values() if f.anon).references += 1
+    next(f for f in kernel.machine.memory.folios.values() if f.anon).raw_references += 1
     with pytest.raises(KernelBug, match="2 references, 1 are accounted for"):
         check(kernel.machine)
 

@@ -123,7 +123,7 @@ def test_a_pinned_page_stays_as_it_was() -> None:
     folio = folio_at(area.kernel.machine, spot(area, 0).fmt, before)
     assert folio is not None
     folio.pincount += 1
-    folio.references += 1024
+    folio.raw_references += 1024
     assert move(area, 0, 2) == [1]
     assert spot(area, 0).entry == before
 

@@ -86,7 +86,7 @@ def _fill(file: "FileMapping", first: int, new: "Folio", taken: "list[Folio]") -
             return Result.EXCEED_NONE_PTE
         for folio in taken:
             folio.mapping = None
-            folio.references -= 1  # the page cache's; ours is left
+            folio.raw_references -= 1  # the page cache's; ours is left
         file.insert(first, new)
         new.dirty = True
     return Result.SUCCEED

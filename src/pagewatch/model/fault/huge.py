@@ -4,6 +4,7 @@ from pagewatch.model.arch.format import LEAF, MIGRATION, UFFD_WP, WRITE
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Access, Fault, Outcome, leaf_flags, maybe_mkwrite
 from pagewatch.model.fault.swap import wait_for_migration
+from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, map_again, map_anon
 from pagewatch.model.rmap import prepare_anon_vma
@@ -71,7 +72,7 @@ def _write_protected(fault: Fault, *, protected: bool) -> Outcome | None:
         folio = folio_at(mm.machine, fmt, fault.spot.entry)
         if folio is None and mm.machine.quirks.thp_replaces_zero_page:
             return _replace_zero(fault)
-        if folio is not None and (0 in folio.exclusive or folio.references == 1):
+        if folio is not None and _may_reuse(fault, folio):
             if fault.access is not Access.UNSHARE:
                 folio.exclusive.update(range(folio.n_pages))
                 entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.mkyoung(fault.spot.entry)), vma)
@@ -79,6 +80,10 @@ def _write_protected(fault: Fault, *, protected: bool) -> Outcome | None:
             return Outcome.DONE
     split_locked(mm, vma, fault.spot, fault.address)
     return None
+
+
+def _may_reuse(fault: Fault, folio: Folio) -> bool:
+    return 0 in folio.exclusive or fault.mm.machine.memory.count(folio, "fault: count references") == 1
 
 
 def _replace_zero(fault: Fault) -> Outcome:

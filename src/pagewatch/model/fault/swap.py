@@ -84,7 +84,9 @@ def _swap_in(fault: Fault) -> Outcome:
         flags = fmt.flags(fault.spot.entry)
         last_user = machine.swap.counts[offset] == 1
         machine.swap.release(machine.memory, offset)
-        exclusive = bool(flags & EXCLUSIVE) or (last_user and folio.references == 1)
+        exclusive = bool(flags & EXCLUSIVE) or (
+            last_user and machine.memory.count(folio, "swap in: count references") == 1
+        )
         folio.anon_vma = prepare_anon_vma(mm, vma)
         folio.index = vma.index_of(fault.address, machine.page_shift)
         if exclusive:

@@ -70,7 +70,7 @@ def _may_reuse(fault: Fault, folio: Folio) -> bool:
     if page in folio.exclusive:
         return True
     # A swap cache that still holds the folio serves another entry, so its reference says "shared".
-    if folio.order or folio.references > 1:
+    if folio.order or fault.mm.machine.memory.count(folio, "fault: count references") > 1:
         return False
     folio.exclusive.add(page)
     return True
