@@ -127,7 +127,9 @@ def _copy_small(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
 def _is_pinned(machine: "Machine", spot: "Spot") -> bool:
     """Whether a huge leaf cannot be shared as a whole: a page of it may be pinned (``copy_huge_pmd``)."""
     folio = folio_at(machine, spot.fmt, spot.entry) if spot.kind == LEAF else None
-    return folio is not None and folio.maybe_pinned and bool(folio.exclusive)
+    if folio is None or not folio.exclusive:
+        return False
+    return machine.memory.look_for_pins(folio, "fork: look for pins")
 
 
 def _copy_entry(child: "Mm", copy: Vma, source: "Spot", target: "Table", address: int) -> None:
@@ -151,7 +153,8 @@ def _copy_leaf(child: "Mm", copy: Vma, table: "Table", index: int, address: int)
     folio = folio_at(machine, fmt, entry)
     if folio is not None:
         page = fmt.pfn(entry) - folio.pfn
-        if folio.anon and folio.maybe_pinned and page in folio.exclusive:
+        exclusive = folio.anon and page in folio.exclusive
+        if exclusive and machine.memory.look_for_pins(folio, "fork: look for pins"):
             return _copy_pinned(child, copy, fmt.pfn(entry), folio, address)
         machine.memory.get(folio, "fork: share")
         map_again(folio)

@@ -190,8 +190,8 @@ def _folios(machine: "Machine", mapped: Counter[int]) -> Iterator[str]:
     for pfn, folio in machine.memory.folios.items():
         if machine.memory.is_zero(folio):
             continue
-        if folio.mapcount != mapped[pfn]:
-            yield f"{folio!r} says it is mapped {folio.mapcount} times, {mapped[pfn]} leaves map it"
+        if folio.raw_mapcount != mapped[pfn]:
+            yield f"{folio!r} says it is mapped {folio.raw_mapcount} times, {mapped[pfn]} leaves map it"
         # Failed memory is never given back.
         held = mapped[pfn] + (folio.mapping is not None) + folio.poisoned
         held += folio.pincount * (1 if folio.order else PIN_BIAS)

@@ -36,7 +36,9 @@ def _mark(mm: "Mm", table: "Table", index: int) -> bool:
     if kind != LEAF:
         return False
     folio = folio_at(machine, fmt, entry)
-    if folio is None or not folio.anon or folio.mapcount != (1 if fmt.level else folio.n_pages):
+    if folio is None or not folio.anon:
+        return False
+    if machine.memory.count_maps(folio, "lazy free: count leaves") != (1 if fmt.level else folio.n_pages):
         return False
     folio.lazy_free = True
     folio.dirty = False

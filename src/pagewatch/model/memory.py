@@ -38,12 +38,12 @@ class Folio:
         "hugetlb",
         "index",
         "lazy_free",
-        "mapcount",
         "mapping",
         "order",
         "pfn",
         "pincount",
         "poisoned",
+        "raw_mapcount",
         "raw_references",
         "swap_slot",
         "uptodate",
@@ -56,8 +56,8 @@ class Folio:
         self.order = order
         self.raw_references = 1
         """What happens now goes by :meth:`Memory.count`, which announces the look."""
-        self.mapcount = 0
-        """Leaves that map any part of it."""
+        self.raw_mapcount = 0
+        """Leaves that map any part of it; what happens now goes by :meth:`Memory.count_maps`."""
         self.pincount = 0
         """Pins (FOLL_PIN): each is a reference of a large folio, ``PIN_BIAS`` references of a small one."""
         self.anon_vma: AnonVma | None = None
@@ -92,7 +92,7 @@ class Folio:
         return self.anon_vma is not None
 
     @property
-    def maybe_pinned(self) -> bool:
+    def raw_maybe_pinned(self) -> bool:
         """What the kernel knows of pins (``folio_maybe_dma_pinned``): many references look like one, too."""
         return self.pincount > 0 if self.order else self.raw_references >= PIN_BIAS
 
@@ -218,10 +218,16 @@ class Memory:
         return folio.raw_references
 
     @staticmethod
+    def count_maps(folio: Folio, label: str) -> int:
+        """How many leaves map any part of it now (``folio_mapcount``)."""
+        access(("mapcount", folio.pfn), READ, label)
+        return folio.raw_mapcount
+
+    @staticmethod
     def look_for_pins(folio: Folio, label: str) -> bool:
-        """Whether it may be pinned now; see :attr:`Folio.maybe_pinned`."""
+        """Whether it may be pinned now; see :attr:`Folio.raw_maybe_pinned`."""
         access(("refs", folio.pfn), READ, label)
-        return folio.maybe_pinned
+        return folio.raw_maybe_pinned
 
     def try_get(self, pfn: int, label: str, count: int = 1) -> Folio | None:
         """Take references unless the count is zero already, as lockless walkers must."""

@@ -123,7 +123,7 @@ def _make_migration_entry(mm: "Mm", table: "Table", index: int, address: int, fo
     if folio.anon and 0 in folio.exclusive:
         # Who pins without a lock looks at the entry again after pinning: so clear and flush, then look for pins.
         flush_range(mm, address, address + mm.machine.page_bytes)
-        if folio.maybe_pinned:
+        if mm.machine.memory.look_for_pins(folio, "migrate: look for pins"):
             table.write(index, entry, "migrate: put back")
             return False
     if fmt.kind(entry) == LEAF and not quirks.migrate_drops_dirty:
@@ -149,7 +149,9 @@ def _try_unmap(machine: "Machine", folio: "Folio") -> bool:
                 _make_migration_entry(mm, spot.table, spot.slot, address, folio)
                 flush_range(mm, address, address + mm.machine.page_bytes)
     expected = 1 + (folio.mapping is not None)
-    return not folio.mapcount and machine.memory.count(folio, "migrate: count references") == expected
+    memory = machine.memory
+    mapped = memory.count_maps(folio, "migrate: count leaves")
+    return not mapped and memory.count(folio, "migrate: count references") == expected
 
 
 def _move(machine: "Machine", folio: "Folio", to: Place) -> None:

@@ -59,4 +59,4 @@ def keep_dirty(folio: "Folio | None", fmt: EntryFormat, entry: int) -> None:
 
 def _count(folio: "Folio", change: int, label: str) -> None:
     access(("mapcount", folio.pfn), RMW, label)
-    folio.mapcount += change
+    folio.raw_mapcount += change

@@ -43,7 +43,10 @@ def page_out(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
 
 def _can_leave(machine: "Machine", folio: "Folio") -> bool:
     """Whether a page is ours alone, not pinned, and has somewhere to go."""
-    if folio.order or folio.mapcount != 1 or folio.maybe_pinned:
+    memory = machine.memory
+    if folio.order or memory.count_maps(folio, "page out: count leaves") != 1:
+        return False
+    if memory.look_for_pins(folio, "page out: pinned already?"):
         return False
     return not folio.anon or folio.lazy_free or machine.swap.on
 
@@ -93,7 +96,9 @@ def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Fol
 def _drop_cached(folio: "Folio") -> None:
     """Write a file folio that nobody maps any more to where it belongs, and drop it."""
     file, index = folio.mapping, folio.index
-    if file is None or folio.mapcount or file.machine.memory.count(folio, "page out: count references") > 1:
+    if file is None or file.machine.memory.count_maps(folio, "page out: count leaves"):
+        return
+    if file.machine.memory.count(folio, "page out: count references") > 1:
         return
     if file.kind is FileKind.DISK:
         if folio.dirty:

@@ -71,7 +71,7 @@ def _mergeable_neighbour(mm: "Mm", vma: "Vma") -> "Vma | None":
 def page_mapcount(machine: "Machine", folio: "Folio", page: int) -> int:
     """How many leaves map one page of a folio (``folio_precise_page_mapcount``)."""
     if not folio.order:
-        return folio.mapcount
+        return machine.memory.count_maps(folio, "rmap: count leaves")
     count = 0
     for mm, vma, address in mappings_of(machine, folio):
         at = address + (page << machine.page_shift)

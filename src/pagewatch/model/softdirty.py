@@ -67,7 +67,8 @@ def _clear_entry(mm: "Mm", table: "Table", index: int) -> None:
     kind = fmt.kind(entry)
     if kind == LEAF:
         folio = folio_at(mm.machine, fmt, entry)
-        if folio is not None and folio.anon and folio.maybe_pinned:
+        anon = folio if folio is not None and folio.anon else None
+        if anon is not None and mm.machine.memory.look_for_pins(anon, "clear_refs: look for pins"):
             return
         entry = table.take_out(index, "clear_refs: take out")
         table.write(index, fmt.clear_soft_dirty(fmt.wrprotect(entry)), "clear_refs: put back")

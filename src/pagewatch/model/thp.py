@@ -128,7 +128,8 @@ def _split_anonymous(mm: "Mm", vma: "Vma", spot: Spot, start: int) -> None:
         below.entries = {page: small.leaf(first + page, flags) for page in range(folio.n_pages)}
         access(("refs", folio.pfn), RMW, "split: a reference for each leaf")
         folio.raw_references += folio.n_pages - 1
-        folio.mapcount += folio.n_pages - 1
+        access(("mapcount", folio.pfn), RMW, "split: a map count for each leaf")
+        folio.raw_mapcount += folio.n_pages - 1
     spot.table.write(spot.slot, fmt.table(below.address), "split: install the table")
 
 

@@ -278,7 +278,7 @@ def with_hugepd(quirks: Quirks) -> tuple[Process, int]:
     top.table.entries[level.index(start)] = slot.entry
     for leaf in expand(machine.fmt, start, folio.pfn, size, flags):
         below.entries[leaf.format.index(leaf.address)] = leaf.entry
-    folio.mapcount = 1
+    folio.raw_mapcount = 1
     return process, start
 
 

@@ -21,13 +21,13 @@ def test_a_pin_counts_as_1024_references_of_a_small_folio_and_one_of_a_large() -
     area.store(0)
     with area.process.pin(area.start, 1) as pin:
         folio = pin.pages[0].folio
-        assert (folio.raw_references, folio.pincount, folio.maybe_pinned) == (1 + PIN_BIAS, 1, True)
+        assert (folio.raw_references, folio.pincount, folio.raw_maybe_pinned) == (1 + PIN_BIAS, 1, True)
         check(area.kernel.machine)
-    assert (folio.raw_references, folio.maybe_pinned) == (1, False)
+    assert (folio.raw_references, folio.raw_maybe_pinned) == (1, False)
     area.advise(Advice.COLLAPSE, 0, 512)
     with area.process.pin(area.start, 3) as pin:
         folio = pin.pages[0].folio
-        assert (folio.raw_references, folio.pincount, folio.maybe_pinned) == (1 + 3, 3, True)
+        assert (folio.raw_references, folio.pincount, folio.raw_maybe_pinned) == (1 + 3, 3, True)
         check(area.kernel.machine)
 
 

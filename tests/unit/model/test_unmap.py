@@ -22,7 +22,7 @@ def test_it_leaves_every_mapping_and_protection_stays_behind() -> None:
     private.load(1)
     for page in (0, 1):
         unmap_file_folio(file, file.folios[page])
-        assert file.folios[page].mapcount == 0
+        assert file.folios[page].raw_mapcount == 0
     assert area.pages() == list(range(N))
     assert armed.rows() == [(0, N, S | A)]
     assert private.load(0) == b"x"
@@ -37,5 +37,5 @@ def test_huge_leaves_go_whole() -> None:
     file = area.process.areas[0].file
     unmap_file_folio(file, file.folios[0])
     assert area.rows() == [(0, N, Category(0))]
-    assert file.folios[0].mapcount == 0
+    assert file.folios[0].raw_mapcount == 0
     check(area.kernel.machine)

@@ -127,7 +127,7 @@ def _check_source(memory: "Memory", folio: "Folio | None") -> Result:
         return Result.PAGE_NULL
     if not folio.anon:
         return Result.PAGE_ANON
-    expected = folio.mapcount + (folio.swap_slot is not None)
+    expected = memory.count_maps(folio, "collapse: count leaves") + (folio.swap_slot is not None)
     held = memory.count(folio, "collapse: count references")
     return Result.SUCCEED if held == expected else Result.PAGE_COUNT
 

@@ -146,8 +146,9 @@ def _write_protected(fault: Fault, page: HugePage, entry: int) -> Outcome:
     unshare = fault.access is Access.UNSHARE
     if not unshare and fmt.flags(entry) & UFFD_WP:
         return Outcome.DONE
-    folio = fault.mm.machine.memory.folio(fmt.pfn(entry))
-    if vma.flags & VM_SHARED or (folio.anon and folio.mapcount == 1):
+    memory = fault.mm.machine.memory
+    folio = memory.folio(fmt.pfn(entry))
+    if vma.flags & VM_SHARED or (folio.anon and memory.count_maps(folio, "hugetlb fault: count leaves") == 1):
         if folio.anon:
             folio.exclusive.add(0)
         if not unshare and vma.flags & VM_WRITE:

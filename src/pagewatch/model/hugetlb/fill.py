@@ -83,7 +83,7 @@ def _install(mm: "Mm", vma: "Vma", address: int, folio: "Folio", *, protect: boo
     with page.lock:
         old = page.read("fill: look")
         if old and fmt.kind(old) != MARKER:
-            if folio.mapping is not None and folio.mapcount == 0:
+            if folio.mapping is not None and mm.machine.memory.count_maps(folio, "fill: count leaves") == 0:
                 folio.mapping.remove(folio, "fill: occupied")
             mm.machine.memory.put(folio, "fill: occupied")
             raise os_error(errno.EEXIST, "userfaultfd")

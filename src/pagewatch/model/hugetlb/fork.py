@@ -68,7 +68,7 @@ def _copied_leaf(child: "Mm", copy: "Vma", source: HugePage, target: HugePage, e
     """Share a page, or copy it where it is pinned (``hugetlb_try_dup_anon_rmap``)."""
     fmt, memory = source.fmt, child.machine.memory
     folio = memory.folio(fmt.pfn(entry))
-    if folio.anon and folio.maybe_pinned and 0 in folio.exclusive:
+    if folio.anon and 0 in folio.exclusive and memory.look_for_pins(folio, "fork: look for pins"):
         return _copied_pinned(child, copy, target, folio)
     memory.get(folio, "fork: share")
     map_again(folio)

@@ -25,7 +25,7 @@ def remove_huge_pages(file: "FileMapping", first: int, last: int, how: Zap) -> N
         with fault_mutex(file, index):
             folio = file.folios.get(index)
             if folio is not None:
-                if folio.mapcount:
+                if file.machine.memory.count_maps(folio, "truncate: count leaves"):
                     _unmap(file, index, index + step, how)
                 file.remove(folio, "truncate: page cache")
 

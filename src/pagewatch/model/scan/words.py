@@ -75,7 +75,7 @@ def _huge_word(mm: "Mm", vma: "Vma", address: int, *, show_frames: bool) -> int:
             word |= PM_SOFT_DIRTY
         folio = mm.machine.memory.folio(fmt.pfn(entry))
         word |= PM_PRESENT | (0 if folio.anon else PM_FILE)
-        if folio.mapcount == 1 and page.table.sharers == 1:
+        if mm.machine.memory.count_maps(folio, "pagemap: count leaves") == 1 and page.table.sharers == 1:
             word |= PM_EXCLUSIVE
         inside_pages = address - page.start >> fmt.page_shift
         return word | (fmt.pfn(entry) + inside_pages if show_frames else 0)
