@@ -14,8 +14,9 @@ pytest_plugins = ["support.needs", "support.machine", "support.leftovers", "supp
 hypothesis.settings.register_profile("pagewatch", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("pagewatch")
 
-# A shell's background job ignores Ctrl-C, and so do its children: the programs that tests interrupt would never end.
-for _number in (signal.SIGINT, signal.SIGQUIT):
+# A shell's background job ignores Ctrl-C, nohup the end of the terminal, and so do their children: the programs that
+# tests interrupt would never end.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 

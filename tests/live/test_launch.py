@@ -106,7 +106,8 @@ def test_descriptors_pass_as_with_popen_and_none_of_ours_goes_along(close_fds: b
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)
-        test_program_finds_what_popen_would_have_given_it({"close_fds": close_fds})
+        # With a directory, Popen forks; its posix_spawn would leave two signals ignored and the interpreter's LC_CTYPE.
+        test_program_finds_what_popen_would_have_given_it({"close_fds": close_fds, "cwd": os.curdir})
         command = [sys.executable, "-c", f"import os; os.write({writer}, b'x')"]
         with launch(command, close_fds=close_fds, stderr=subprocess.DEVNULL) as launched:
             launched.release()

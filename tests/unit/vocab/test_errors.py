@@ -21,6 +21,7 @@ from pagewatch.vocab.errors import (
     RangeNotTrackable,
     TargetGone,
     TraceError,
+    TrackerBusy,
     TrackerClosed,
 )
 from pagewatch.vocab.regions import Regions
@@ -39,6 +40,7 @@ EXAMPLES = [
     CannotLaunch("sleep", "it is not on PATH", "give its full path"),
     RangeNotArmed(UNARMED, SCANNED),
     RangeNotTrackable(0x1000, 0x2000, "the kernel refuses"),
+    TrackerBusy("a signal handler called"),
     TrackerClosed("the tracker is closed"),
     TraceError("/a/recording", "cut off"),
     CheckpointError("no such step"),
@@ -83,6 +85,7 @@ def test_every_error_can_be_caught_as_ours(error):
         (CannotLaunch, OSError),
         (RangeNotArmed, LookupError),
         (RangeNotTrackable, ValueError),
+        (TrackerBusy, RuntimeError),
         (TrackerClosed, ValueError),
         (TraceError, ValueError),
         (CheckpointError, ValueError),

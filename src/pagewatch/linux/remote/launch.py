@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -116,11 +117,9 @@ def _check_rights(command: str, environment: Mapping[str, str], cwd: str | os.Pa
 def _start_shim(
     argv: Sequence[str], gate: socket.socket, surgeon: Surgeon, options: Mapping[str, Any]
 ) -> subprocess.Popen[bytes]:
-    if options["close_fds"]:
-        options = {**options, "pass_fds": (gate.fileno(),)}
-    else:
-        # Naming it in pass_fds would close all others. Children that other threads start now get it, too.
-        gate.set_inheritable(True)
+    # By name, and never by closing nothing: Popen would use posix_spawn, whose glibc leaves two signals ignored.
+    kept = () if options["close_fds"] else _inheritable_descriptors()
+    options = {**options, "close_fds": True, "pass_fds": (gate.fileno(), *kept)}
     try:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", _SHIM, str(gate.fileno()), str(surgeon.pid), *argv], **options
@@ -130,6 +129,15 @@ def _start_shim(
             # Not about the program or its directory: out of descriptors or processes.
             raise
         raise CannotLaunch(argv[0], f"{error.strerror}: {error.filename}") from None
+
+
+def _inheritable_descriptors() -> list[int]:
+    found = []
+    for number in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):  # the listing's own is closed by now
+            if number > 2 and os.get_inheritable(number):
+                found.append(number)
+    return found
 
 
 def _attach_at_exec(

@@ -13,6 +13,7 @@ def test_requests():
         "PTRACE_CONT": 7,
         "PTRACE_DETACH": 17,
         "PTRACE_SYSCALL": 24,
+        "PTRACE_SETOPTIONS": 0x4200,
         "PTRACE_GETREGSET": 0x4204,
         "PTRACE_SETREGSET": 0x4205,
         "PTRACE_SEIZE": 0x4206,
