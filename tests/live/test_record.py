@@ -124,14 +124,18 @@ def test_a_running_program_s_stores_are_all_in_the_right_epochs(tmp_path: Path) 
     assert [row.pid for row in trace.processes] == [target.pid]
 
 
-NUMPY_PROGRAM = """
+def numpy_program(rounds: int) -> str:
+    """Source of a program that multiplies matrices: 1 or 2 ms a round."""
+    return f"""
 import numpy as np
 a = np.random.default_rng(1).random((300, 300))
-for _ in range(30):
+for _ in range({rounds}):
     a = a @ a.T
     a /= a.max()
-print(f"{a.sum():.12e}")
+print(f"{{a.sum():.12e}}")
 """
+
+
 SQL = """
 create table t(a integer primary key, b text);
 with recursive n(i) as (select 1 union all select i + 1 from n where i < 60000)
@@ -140,15 +144,14 @@ update t set b = b || a where a % 7 = 0;
 select count(*), sum(length(b)), max(b) from t;
 pragma integrity_check;
 """
-
-
 MORE_SQL = """
 update t set b = b || b where a % 3 = 0;
 select count(*), sum(length(b)), max(b) from t;
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000000) select sum(i) from n;
 pragma integrity_check;
 """
 PROGRAMS = {
-    "numpy": ([sys.executable, "-c", NUMPY_PROGRAM], ""),
+    "numpy": ([sys.executable, "-c", numpy_program(30)], ""),
     "sqlite3": (["sqlite3", ":memory:"], SQL),
     "failing": ([sys.executable, "-c", "b = bytearray(1 << 20); raise SystemExit(3)"], ""),
     "killed": (["sh", "-c", "kill -SEGV $$"], ""),
@@ -227,10 +230,11 @@ def test_redis_is_recorded_while_it_runs_and_goes_on_afterwards(tmp_path: Path) 
     assert server.returncode == 0
 
 
-# In two halves: a recorder attaches between them. The first half says a word when it is done.
+# In two halves: a recorder attaches between them. The first half says a word when it is done; the second lasts for
+# many collects, because what is written between the last one and a program's end is not recorded.
 HALVES = {
     "numpy": (
-        [sys.executable, "-c", f"import numpy as np\nprint('half', flush=True)\ninput()\n{NUMPY_PROGRAM}"],
+        [sys.executable, "-c", f"import numpy as np\nprint('half', flush=True)\ninput()\n{numpy_program(1000)}"],
         "",
         "go on\n",
     ),
