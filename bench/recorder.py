@@ -17,8 +17,7 @@ from pagewatch.trace import Trace
 _IDLE = """
 import mmap, signal, sys
 memory = mmap.mmap(-1, 1 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-if {small}:
-    memory.madvise(mmap.MADV_NOHUGEPAGE)
+memory.madvise(mmap.MADV_NOHUGEPAGE if {small} else mmap.MADV_HUGEPAGE)
 for offset in range(0, 1 << 30, mmap.PAGESIZE):
     memory[offset] = 1
 print("ready", flush=True)

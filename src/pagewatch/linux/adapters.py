@@ -8,7 +8,7 @@ from pagewatch.linux import thp
 from pagewatch.linux.maps import MapsReader
 from pagewatch.linux.pagemap import PagemapScanner
 from pagewatch.linux.pins import pinned_spots
-from pagewatch.linux.proc import ADDRESS_SPACE_GONE, available_bytes, read_fields
+from pagewatch.linux.proc import ADDRESS_SPACE_GONE, available_bytes, read_field
 from pagewatch.vocab.blindspots import BlindSpot
 from pagewatch.vocab.errors import TargetGone
 from pagewatch.vocab.mapping import Mapping
@@ -67,7 +67,7 @@ class LiveLayout:
     def pins(self) -> Sequence[BlindSpot]:
         """See :meth:`pagewatch.ports.Layout.pins`; looks at descriptors only where something is pinned at all."""
         try:
-            text = read_fields(f"/proc/{self._maps.pid}/status").get("VmPin", "")
+            text = read_field(f"/proc/{self._maps.pid}/status", "VmPin")
         except OSError:
             return self._pins
         # The amount alone does not tell: one buffer may have taken the place of another.

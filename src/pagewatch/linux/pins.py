@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pagewatch.linux.proc import read_fields
+from pagewatch.linux.proc import read_field
 from pagewatch.vocab.addresses import page_ceil, page_floor
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 
@@ -61,7 +61,7 @@ def _io_uring_fdinfos(pid: int) -> Iterator[str]:
 
 def _pinned_bytes(pid: int) -> int:
     try:
-        fields = read_fields(f"/proc/{pid}/status")
+        amount = read_field(f"/proc/{pid}/status", "VmPin")
     except OSError:
         return 0
-    return int(fields.get("VmPin", "0 kB").split()[0]) * 1024
+    return int(amount.split()[0]) * 1024 if amount else 0

@@ -99,6 +99,20 @@ def read_fields(path: str) -> dict[str, str]:
     return parse_fields(Path(path).read_bytes().decode("utf-8", "backslashreplace"))
 
 
+def read_field(path: str, name: str) -> str:
+    """One field of a file of /proc, for whoever looks often; empty where it is not there.
+
+    :raises OSError: there is no such file, or it may not be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = b"\n" + read_whole(fd)
+    finally:
+        os.close(fd)
+    _, _, rest = text.partition(b"\n%b:" % name.encode())
+    return rest.partition(b"\n")[0].strip().decode("utf-8", "backslashreplace")
+
+
 def parse_fields(text: str) -> dict[str, str]:
     """``Name:  value`` lines, as in /proc/PID/status and fdinfo; the first of equal names wins."""
     fields: dict[str, str] = {}

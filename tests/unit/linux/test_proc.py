@@ -12,6 +12,7 @@ from pagewatch.linux.proc import (
     open_proc,
     parse_fields,
     ptrace_hint,
+    read_field,
     read_fields,
     read_whole,
 )
@@ -45,6 +46,15 @@ def test_fields_of_a_program_whose_name_is_no_utf8(tmp_path):
     path = tmp_path / "status"
     path.write_bytes(b"Name:\t\xff\xfe\nVmPin:\t8 kB\n")
     assert read_fields(str(path)) == {"Name": "\\xff\\xfe", "VmPin": "8 kB"}
+
+
+@given(st.text("AB: \t\r\n8").map(str.encode))
+def test_one_field_is_what_all_fields_have_of_it(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("proc") / "status"
+    path.write_bytes(text)
+    lines = [line.partition(":") for line in text.decode().split("\n")]
+    values = [value.strip() for name, colon, value in lines if (name, colon) == ("A", ":")]
+    assert read_field(str(path), "A") == (values[0] if values else "")
 
 
 def test_files_of_our_own_are_read_whole():
