@@ -9,6 +9,7 @@ from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.regions import Regions
 
 _TABLE_ENTRY_BYTES = 8
+_LONGEST_PAUSE = 64
 
 
 class ArmedMemory:
@@ -19,6 +20,7 @@ class ArmedMemory:
         self._known_losses = tuple(known_losses)
         self._by_mapping: list[BlindSpot] = []
         self._refused: dict[Mapping, BlindSpot] = {}
+        self._retry_pause = self._retry_in = 1
         self._left_out: tuple[BlindSpot, ...] = ()
         self._pins: Sequence[BlindSpot] = ()
         self._of_large_pages = Regions()
@@ -69,12 +71,27 @@ class ArmedMemory:
 
     def refuse(self, mapping: Mapping, spot: BlindSpot) -> None:
         """Remember a mapping that cannot be armed, and why."""
+        if mapping not in self._refused:
+            self._retry_pause = self._retry_in = 1
         self._refused[mapping] = spot
         self._spots = None
 
     def refused(self, mapping: Mapping) -> bool:
         """Whether arming this mapping was tried in vain."""
         return mapping in self._refused
+
+    def retry_is_due(self) -> bool:
+        """Whether this collect shall try what was refused again: each time after twice as many, up to 64.
+
+        The reason may have been one of the moment: unmapped just then, another tracker's, no memory for tables.
+        """
+        if not self._refused:
+            return False
+        self._retry_in -= 1
+        if self._retry_in > 0:
+            return False
+        self._retry_in = self._retry_pause = min(2 * self._retry_pause, _LONGEST_PAUSE)
+        return True
 
     def forget_refused(self, mapped: Regions) -> None:
         """Forget refused mappings that do not exist any more."""

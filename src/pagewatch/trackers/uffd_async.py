@@ -152,7 +152,9 @@ class UffdAsync(Tracker):
         try:
             scan = self._scanner.scan(start, end, _WRITTEN, protect=True, require_armed=True)
         except RangeNotArmed as error:
-            # Something was mapped over armed memory, or into a hole, since the last collect.
+            # Something was mapped over armed memory, or into a hole, since the last collect. In its own place it
+            # leaves the layout as it was: whatever keeps it from being armed now, the next collect must look again.
+            self._seen = None
             journal.overlapping = True
             if error.scan:
                 journal.found.append(error.scan.regions)
@@ -180,7 +182,8 @@ class UffdAsync(Tracker):
         """Arm what was mapped since the last collect and forget what is gone; name both."""
         self._armed.set_pins(self._layout.pins())
         mappings = self._layout.mappings()
-        if mappings is self._seen:
+        retry = self._armed.retry_is_due()
+        if mappings is self._seen and not retry:
             return
         # Only what is done is seen: after an exception the next collect looks again.
         self._seen = None
@@ -190,7 +193,10 @@ class UffdAsync(Tracker):
             journal.news += [BlindSpot(r.start, r.end, BlindReason.UNMAPPED) for r in gone]
             self._armed.drop(gone)
         self._armed.forget_refused(mapped)
-        wanted = [m for m in self._scope.wanted(mappings) if not self._armed.refused(m)]
+        wanted = self._scope.wanted(mappings)
+        if retry:
+            self._try_again([m for m in wanted if self._armed.refused(m)], journal)
+        wanted = [m for m in wanted if not self._armed.refused(m)]
         unarmed = Regions([(m.start, m.end) for m in wanted]) - self._armed.regions
         fresh = self._parts(wanted, unarmed)
         settled = self._arm_late(fresh, journal)
@@ -238,6 +244,12 @@ class UffdAsync(Tracker):
             else:
                 self._watch(self._watched - Regions([(piece.start, piece.end)]))
         return not any(spot.reason is BlindReason.MAPPED_LATE for spot in unarmed.values())
+
+    def _try_again(self, refused: Sequence[Mapping], journal: Journal) -> None:
+        """Arm what can be by now. What stays refused is a blind spot and needs no assumption."""
+        journal.late += refused
+        self._arm_pieces(refused)
+        self._settle_late(journal)
 
     def _settle_late(self, journal: Journal) -> None:
         """Name the late memory that could be armed, and take what was stored to it just before it was."""

@@ -96,7 +96,7 @@ def test_a_budget_that_grew_is_used(world, monkeypatch):
         assert spots_of(tracker.collect(), BlindReason.TOO_SPARSE) == [refused]
         world.budget_bytes *= 4
         start, end = _area(world)
-        assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(start, end)]
+        assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [refused, (start, end)]
 
 
 def test_memory_that_nobody_may_write_to_is_a_blind_spot_until_it_is_writable(world):
@@ -157,6 +157,35 @@ def test_a_mapping_that_was_changing_while_it_was_armed_is_armed_by_the_next_col
         assert tracker.collect().blind_spots == ()
 
 
+def test_memory_mapped_anew_that_was_changing_while_it_was_armed_is_armed_by_the_next_collect(world):
+    start, _ = _area(world)
+    with world.track(None) as tracker:
+        world.map(_PAGES, at=start)  # in its own place: the list of mappings stays as it was
+        plain, world.protect = world.protect, _raise_not_armed
+        tracker.collect()
+        world.protect = plain
+        tracker.collect()
+        world.store(start, b"x")
+        assert written_pages(tracker.collect(), start, PAGE) == [0]
+
+
+def test_memory_mapped_anew_is_armed_although_the_collect_that_found_it_was_interrupted(world):
+    start, _ = _area(world)
+    with world.track(None) as tracker:
+        world.map(_PAGES, at=start)
+        plain, world.register = world.register, _interrupt
+        with pytest.raises(KeyboardInterrupt):
+            tracker.collect()
+        world.register = plain
+        tracker.collect()
+        world.store(start, b"x")
+        assert written_pages(tracker.collect(), start, PAGE) == [0]
+
+
+def _interrupt(start: int, end: int) -> None:
+    raise KeyboardInterrupt
+
+
 def _raise_not_armed(start: int, end: int) -> None:
     raise RangeNotArmed(Regions([(start, end)]))
 
@@ -170,6 +199,39 @@ def test_a_refusal_is_forgotten_when_the_memory_can_be_armed(world):
         world.refuse.clear()
         world.map(5, at=odd)
         assert spots_of(tracker.collect(), BlindReason.REFUSED) == []
+
+
+def test_a_refusal_of_the_moment_does_not_last(world):
+    _, end = _area(world)
+    odd = world.map(4, at=end + 16 * PAGE)
+    world.refuse.add(odd)  # it was unmapped just then, or another tracker's
+    with world.track(None) as tracker:
+        assert spots_of(tracker.collect(), BlindReason.REFUSED) == [(odd, odd + 4 * PAGE)]
+        world.store(odd + PAGE, b"x")
+        world.refuse.clear()
+        epoch = _collect_until(tracker, lambda epoch: not spots_of(epoch, BlindReason.REFUSED))
+        assert spots_of(epoch, BlindReason.MAPPED_LATE) == [(odd, odd + 4 * PAGE)]
+        assert epoch.regions == epoch.assumed == Regions([(odd + PAGE, odd + 2 * PAGE)])
+        world.store(odd, b"x")
+        assert written_pages(tracker.collect(), odd, PAGE) == [0]
+
+
+def test_what_stays_refused_is_asked_for_ever_more_seldom_and_never_assumed(world):
+    _, end = _area(world)
+    odd = world.map(4, at=end + 16 * PAGE)
+    world.refuse.add(odd)
+    asked = []
+    plain = world.register
+    world.register = lambda start, end: (asked.append(start), plain(start, end))
+    with world.track(None) as tracker:
+        world.store(odd, b"x")
+        epochs = [tracker.collect() for _ in range(100)]
+    assert 4 <= asked.count(odd) <= 10
+    assert not any(epoch.regions for epoch in epochs)
+
+
+def _collect_until(tracker, holds, limit=5):
+    return next(epoch for epoch in (tracker.collect() for _ in range(limit)) if holds(epoch))
 
 
 def test_pins_in_armed_memory_are_blind_spots_and_others_are_not(world):
