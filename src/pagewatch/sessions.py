@@ -12,6 +12,7 @@ from typing import Self
 
 from pagewatch.linux import ending
 from pagewatch.linux.process import Process
+from pagewatch.linux.remote.identity import shares_memory
 from pagewatch.linux.remote.launch import Launched
 from pagewatch.linux.remote.procstat import ProcStat, child_ids, read_stat
 from pagewatch.open import track
@@ -96,8 +97,8 @@ class LiveProcesses:
             return self._session(process, resources)
 
     def children(self, pid: int) -> Sequence[int]:
-        """The children of a process; none if it is gone."""
-        return child_ids(pid)
+        """See :meth:`pagewatch.record.Processes.children`."""
+        return [child for child in child_ids(pid) if not shares_memory(child, pid)]
 
     def ending(self, pid: int) -> Ending | None:
         """How a process ended that was opened here, or was tried to be; None while it runs."""

@@ -17,6 +17,7 @@ import pytest
 
 from pagewatch.linux.remote.admission import Patient as Seized
 from pagewatch.linux.remote.attach import attach
+from pagewatch.linux.remote.procstat import child_ids
 from pagewatch.vocab.errors import CannotAttach, InvalidArgument, TargetGone
 from support.needs import requires
 from support.pace import fewer, longer
@@ -112,6 +113,22 @@ def test_parent_in_vfork_cannot_be_stopped_and_is_left_alone(ward: Ward) -> None
         with pytest.raises(CannotAttach, match=r"none of its threads stopped within 0.2 s .1 of 1 in uninterruptible"):
             attach(patient.pid, timeout_s=0.2)
         assert patient.is_untouched()
+        assert patient.finish() == "done"
+
+
+def test_a_child_of_vfork_is_refused_until_it_has_memory_of_its_own(ward: Ward) -> None:
+    with ward("spawning", shutil.which("sleep") or "") as patient:
+        wait_until(lambda: patient.state() == "D")
+        (child,) = child_ids(patient.pid)
+        with pytest.raises(CannotAttach, match=rf"{child}: it runs in the memory of its parent, process {patient.pid}"):
+            attach(child)
+        assert patient.popen.stdin is not None
+        patient.popen.stdin.write(b"x")
+        patient.popen.stdin.flush()
+        wait_until(lambda: patient.state() == "S")
+        with attach(child) as attachment:
+            assert attachment.tid == child
+        os.kill(child, signal.SIGKILL)
         assert patient.finish() == "done"
 
 

@@ -1,6 +1,7 @@
 """Live processes, as the recorder sees them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from pagewatch.linux.maps import read_maps
 from pagewatch.linux.remote.launch import launch
+from pagewatch.linux.remote.procstat import child_ids
 from pagewatch.record import Ending
 from pagewatch.sessions import LiveProcesses, command_line
 from pagewatch.vocab.errors import TargetGone
 from support.commands import start, wait_until
 from support.needs import requires
+from support.patients import Ward
 
 pytestmark = requires("uffd_wp_async", "pagemap_scan")
 
@@ -100,6 +104,23 @@ def test_children_are_found(target: subprocess.Popen[str]) -> None:
         # Between an exec and its end the new arguments are not there yet.
         wait_until(lambda: command_line(child) == ("sleep", "60"), "its arguments")
         tell(target, "child.kill(); child.wait()")
+
+
+def test_a_child_of_vfork_counts_from_when_it_has_memory_of_its_own(ward: Ward) -> None:
+    with ward("spawning", shutil.which("sleep") or "") as patient, LiveProcesses() as processes:
+        wait_until(lambda: patient.state() == "D", "the parent to wait for its child")
+        (child,) = child_ids(patient.pid)
+        assert list(processes.children(patient.pid)) == []
+        assert patient.popen.stdin is not None
+        patient.popen.stdin.write(b"x")
+        patient.popen.stdin.flush()
+        wait_until(lambda: list(processes.children(patient.pid)) == [child], "the child to load its program")
+        session = processes.open(child)
+        session.collect()
+        assert not {m.start for m in session.mappings()} & {m.start for m in read_maps(patient.pid) if m.writable}
+        os.kill(child, signal.SIGKILL)
+        session.close()
+        assert patient.finish() == "done"
 
 
 def test_a_started_program_reports_its_own_exit_code() -> None:

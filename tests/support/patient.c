@@ -400,6 +400,21 @@ static void *vforking_thread(void *unused) {
     return NULL;
 }
 
+/* As posix_spawn does it, but the child loads its program only when there is input. */
+static int spawning(const char *program) {
+    ready();
+    pid_t child = vfork();
+    if (!child) {
+        struct pollfd input = {.fd = 0, .events = POLLIN};
+        poll(&input, 1, -1);
+        execl(program, program, "60", NULL);
+        _exit(96);
+    }
+    waitpid(child, NULL, 0);
+    puts("done");
+    return 0;
+}
+
 static int vforking(const char *how) {
     pthread_t thread;
     if (!strcmp(how, "thread")) {
@@ -454,7 +469,7 @@ static const struct { const char *name; int (*run)(const char *); } modes[] = {
     {"timed", timed}, {"waiting", waiting}, {"suspended", suspended}, {"spinning", spinning}, {"stormed", stormed},
     {"trapped", trapped}, {"dead_leader", dead_leader}, {"filtered", filtered}, {"dispatching", dispatching},
     {"nobody", nobody}, {"no_room", no_room}, {"vforking", vforking}, {"tracing", tracing}, {"churning", churning},
-    {"executing", executing},
+    {"executing", executing}, {"spawning", spawning},
 #ifdef __aarch64__
     {"scalable", scalable},
 #endif

@@ -76,7 +76,10 @@ class Processes(Protocol):
         ...
 
     def children(self, pid: int) -> Sequence[int]:
-        """The children of a process; none if it is gone."""
+        """The children of a process that have memory of their own; none if it is gone.
+
+        One made by vfork runs in its parent's memory, and is recorded with it, until it loads a program.
+        """
         ...
 
     def ending(self, pid: int) -> Ending | None:

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping
 
 from pagewatch.linux.remote.client import Surgeon
-from pagewatch.linux.remote.identity import Identity
+from pagewatch.linux.remote.identity import Identity, shares_memory
+from pagewatch.linux.remote.procstat import read_stat
 from pagewatch.linux.remote.protocol import Answer, Request
 from pagewatch.vocab.closing import Closing
-from pagewatch.vocab.errors import InvalidArgument
+from pagewatch.vocab.errors import CannotAttach, InvalidArgument
 
 
 class Attachment(Closing):
@@ -69,9 +70,24 @@ def attach(pid: int, *, timeout_s: float = 2.0) -> Attachment:
         raise InvalidArgument(f"a timeout is a positive number of seconds, not {timeout_s}")
     identity = Identity(pid)
     try:
+        _check_own_memory(pid)
         with Surgeon() as surgeon:
             answer, uffd = surgeon.ask(Request(pid, int(timeout_s * 1e9)), [identity.pidfd])
     except BaseException:
         identity.close()
         raise
     return Attachment(identity, uffd, answer)
+
+
+def _check_own_memory(pid: int) -> None:
+    """Refuse a child of vfork: what is taken out of it is its parent's, and stays that when the child calls exec.
+
+    One that has memory of its own now never shares its parent's again.
+    """
+    stat = read_stat(pid)
+    if stat is not None and stat.parent and shares_memory(pid, stat.parent):
+        raise CannotAttach(
+            pid,
+            f"it runs in the memory of its parent, process {stat.parent}",
+            "a child of vfork does so until it loads a program: try again then, or attach to its parent",
+        )

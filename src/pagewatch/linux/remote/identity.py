@@ -6,8 +6,11 @@ import select
 
 from pagewatch.linux.proc import hint_for_user
 from pagewatch.linux.remote.procstat import ProcStat, child_ids, live_threads, read_stat, read_status
+from pagewatch.linux.syscalls import syscall
 from pagewatch.vocab.closing import Closing
 from pagewatch.vocab.errors import CannotAttach, InvalidArgument, NotPermitted, TargetGone
+
+_KCMP_VM = 1  # include/uapi/linux/kcmp.h
 
 
 class Identity(Closing):
@@ -91,6 +94,15 @@ def has_exited(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def shares_memory(pid: int, other: int) -> bool:
+    """Whether two processes run in the same memory, as a child of vfork and its parent do; False if nobody tells."""
+    try:
+        return syscall("kcmp", pid, other, _KCMP_VM, 0, 0) == 0
+    except OSError:
+        # One is gone, or may not be traced, or the kernel was built without CONFIG_KCMP.
+        return False
 
 
 def _open_pidfd(pid: int) -> int:
