@@ -15,7 +15,7 @@ from pagewatch.linux.remote.tracee import ThreadExited, Tracee
 from pagewatch.vocab.errors import CannotAttach, NotPermitted, TargetGone
 
 _LEAST_PATIENCE_NS = 1_000_000
-_TRIES = 5
+_TRIES = 20
 _PAUSE_S = 0.001
 _BITS_32 = "it runs 32-bit code", "only 64-bit programs can be attached to"
 _ELF_32_BIT = b"\x7fELF\x01"
