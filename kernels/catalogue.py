@@ -65,10 +65,11 @@ USERLAND_SUITE = "trixie"
 
 # What every kernel must be right about: what it can do, or in plain words why not.
 _FEATURES = "tests/live/test_features.py -k 'no_probe_is_broken or root_has or soft_dirty or every_no or agree'"
-# The model's differences are settled for the kernel of the machine; of these only a few quirks are known.
 _CONTRACT = "tests/conformance/test_epoch_contract.py tests/conformance/test_dead.py"
+# Where the model and the kernel parted once: quirks must say of an older kernel, too, what it does.
+_MODEL = "tests/conformance/test_differences.py"
 # The contract of an epoch, on this process and on another, and the scan behind it.
-_TRACKING = f"{_CONTRACT} tests/live/test_pagemap.py -k 'not random and not resumed'"
+_TRACKING = f"{_CONTRACT} {_MODEL} tests/live/test_pagemap.py -k 'not random and not resumed'"
 # Registers, interrupted calls and signals are each machine's own affair.
 _ATTACHING = f"{_CONTRACT} tests/live/test_attach.py -k 'not random and not timeout_keeps and not stormed'"
 _ASYNC = {"userfaultfd", "uffd-wp", "uffd-wp-async", "pagemap-scan"}

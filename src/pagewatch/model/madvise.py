@@ -73,7 +73,7 @@ def madvise(mm: "Mm", start: int, length: int, advice: int) -> None:
     """
     page = mm.machine.page_bytes
     end = start + length + page - 1 & -page
-    if start & page - 1 or length < 0 or advice not in Advice.__members__.values():
+    if start & page - 1 or length < 0 or not _is_known(mm, advice):
         raise os_error(errno.EINVAL, "madvise")
     if start == end:
         return
@@ -96,6 +96,12 @@ def madvise(mm: "Mm", start: int, length: int, advice: int) -> None:
             _ACTIONS[wanted](mm, vma, first, position)
     if gap:
         raise os_error(errno.ENOMEM, "madvise")
+
+
+def _is_known(mm: "Mm", advice: int) -> bool:
+    """Whether the kernel has this advice (``madvise_behavior_valid``)."""
+    guards = (Advice.GUARD_INSTALL, Advice.GUARD_REMOVE)
+    return advice in Advice.__members__.values() and (mm.machine.quirks.guards or advice not in guards)
 
 
 def _dont_need(mm: "Mm", vma: Vma, start: int, end: int) -> None:
@@ -138,17 +144,21 @@ def _page_out(mm: "Mm", vma: Vma, start: int, end: int) -> None:
 
 
 def _install_guards(mm: "Mm", vma: Vma, start: int, end: int) -> None:
-    if vma.flags & (VM_LOCKED | VM_HUGETLB | VM_SPECIAL) or not vma.flags & VM_MAYWRITE:
+    if vma.flags & (VM_LOCKED | VM_HUGETLB | VM_SPECIAL) or not vma.flags & VM_MAYWRITE or _lacks_guards(mm, vma):
         raise os_error(errno.EINVAL, "madvise")
     with mm.mmap_lock.shared:
         install_guards(mm, vma, start, end)
 
 
 def _remove_guards(mm: "Mm", vma: Vma, start: int, end: int) -> None:
-    if vma.flags & (VM_HUGETLB | VM_SPECIAL):
+    if vma.flags & (VM_HUGETLB | VM_SPECIAL) or _lacks_guards(mm, vma):
         raise os_error(errno.EINVAL, "madvise")
     with mm.mmap_lock.shared:
         remove_guards(mm, start, end)
+
+
+def _lacks_guards(mm: "Mm", vma: Vma) -> bool:
+    return not vma.anonymous and not mm.machine.quirks.guards_in_files
 
 
 def _change_flags(mm: "Mm", vma: Vma, start: int, end: int, advice: Advice) -> None:

@@ -68,6 +68,8 @@ def mremap(mm: "Mm", old: int, old_bytes: int, new_bytes: int, *, flags: int = 0
     page = mm.machine.page_bytes
     wanted = Request(old, old_bytes + page - 1 & -page, new_bytes + page - 1 & -page, flags, target)
     _check(mm, wanted)
+    if mm.machine.quirks.mremap_checks_first:
+        _check_target(mm, wanted)
     events: list[Message | None] = []
     with mm.write_locked():
         if wanted.moves_only and mm.machine.quirks.mremap_moves_several:
@@ -79,23 +81,26 @@ def mremap(mm: "Mm", old: int, old_bytes: int, new_bytes: int, *, flags: int = 0
 
 
 def _check(mm: "Mm", wanted: Request) -> None:
-    """What does not depend on areas (``check_mremap_params``)."""
-    page, flags, old, target = mm.machine.page_bytes, wanted.flags, wanted.old, wanted.target
+    """Flags and source, which every kernel looks at before areas (``check_mremap_params``)."""
+    flags = wanted.flags
     bad = (
         flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)
-        or old & page - 1
+        or wanted.old & mm.machine.page_bytes - 1
         or not wanted.new_bytes
-        or wanted.new_bytes > mm.top
+        or (wanted.goes_to_target and not flags & MREMAP_MAYMOVE)
+        or (flags & MREMAP_DONTUNMAP and wanted.old_bytes != wanted.new_bytes)
     )
+    if bad:
+        raise os_error(errno.EINVAL, "mremap")
+
+
+def _check_target(mm: "Mm", wanted: Request) -> None:
+    """Whether it fits, and does not move onto itself (``check_mremap_params``; once ``mremap_to``)."""
+    old, target = wanted.old, wanted.target
+    bad: int | bool = wanted.new_bytes > mm.top
     if not bad and wanted.goes_to_target:
         overlap = target < old + wanted.old_bytes and old < target + wanted.new_bytes
-        bad = (
-            target & page - 1
-            or target + wanted.new_bytes > mm.top
-            or not flags & MREMAP_MAYMOVE
-            or (flags & MREMAP_DONTUNMAP and wanted.old_bytes != wanted.new_bytes)
-            or overlap
-        )
+        bad = target & mm.machine.page_bytes - 1 or target + wanted.new_bytes > mm.top or overlap
     if bad:
         raise os_error(errno.EINVAL, "mremap")
 
@@ -129,9 +134,13 @@ def _carry_out(mm: "Mm", vma: Vma | None, wanted: Request, events: list[Message 
     """One area's part of a request."""
     if vma is None:
         raise os_error(errno.EFAULT, "mremap")
+    checks_first = mm.machine.quirks.mremap_checks_first
     if vma.hugetlb:
-        wanted = _check_huge(vma, wanted)
-    _check_area(vma, wanted)
+        wanted = _check_huge(vma, wanted, checks_first=checks_first)
+    if wanted.goes_to_target and not checks_first:
+        _check_target(mm, wanted)
+    else:
+        _check_area(vma, wanted)
     if wanted.goes_to_target:
         return _move_to(mm, wanted, events)
     if wanted.new_bytes <= wanted.old_bytes:
@@ -154,12 +163,15 @@ def _check_area(vma: Vma, wanted: Request) -> None:
         raise os_error(errno.EFAULT, "mremap")
 
 
-def _check_huge(vma: Vma, wanted: Request) -> Request:
-    """Whole huge pages only, and never more than there were: nothing was reserved for more."""
+def _check_huge(vma: Vma, wanted: Request, *, checks_first: bool) -> Request:
+    """Whole huge pages only, and never more than there were: nothing was reserved for more.
+
+    :param checks_first: whether all is checked here, or the rest when the target has been emptied.
+    """
     huge = vma.page_bytes
     old_bytes, new_bytes = (n_bytes + huge - 1 & -huge for n_bytes in (wanted.old_bytes, wanted.new_bytes))
-    misaligned = wanted.old & huge - 1 or (wanted.fixed and wanted.target & huge - 1)
-    if misaligned or new_bytes > old_bytes or wanted.flags & MREMAP_DONTUNMAP:
+    misaligned = wanted.old & huge - 1 or ((wanted.fixed or not checks_first) and wanted.target & huge - 1)
+    if misaligned or new_bytes > old_bytes or (checks_first and wanted.flags & MREMAP_DONTUNMAP):
         raise os_error(errno.EINVAL, "mremap")
     return Request(wanted.old, old_bytes, new_bytes, wanted.flags, wanted.target)
 
@@ -190,7 +202,11 @@ def _move_to(mm: "Mm", wanted: Request, events: list[Message | None]) -> int:
         _unmap(mm, wanted.target, wanted.target + wanted.new_bytes, events)
     old, n_bytes = wanted.old, min(wanted.old_bytes, wanted.new_bytes)
     _unmap(mm, old + n_bytes, old + wanted.old_bytes, events)
-    return _move(mm, replace(wanted, old_bytes=n_bytes), events)
+    wanted = replace(wanted, old_bytes=n_bytes)
+    vma = mm.vmas.at(old)
+    if vma is not None and not mm.machine.quirks.mremap_checks_first:
+        _check_area(vma, wanted)
+    return _move(mm, wanted, events)
 
 
 def _move(mm: "Mm", wanted: Request, events: list[Message | None]) -> int:

@@ -41,13 +41,20 @@ class Quirks:
     zap_frees_tables: bool = True
     """PT_RECLAIM (x86, since 6.14): MADV_DONTNEED of a whole table's span frees the table."""
     fault_around_needs_table_for_tail: bool = True
-    """Since "mm/memory: do not populate page table entries beyond i_size" (6.18): where all that could be mapped
-    around a fault is the end of a file, no page table is made for it; memfds are excepted."""
+    """Since "mm/memory: do not populate page table entries beyond i_size" (6.18, and stable 6.12): where all that
+    could be mapped around a fault is the end of a file, no page table is made for it; memfds are excepted."""
     fault_around_maps_whole_folios: bool = True
     """Since 6.18: a large folio of the page cache is mapped as a whole around a read fault, if it fits into the area
     and the page table; before, as much of it as lies within the 64 KiB around the fault."""
     mremap_moves_several: bool = True
     """mremap that only moves takes all areas of its range along (since 6.17); before, EFAULT at the second."""
+    mremap_checks_first: bool = True
+    """Since 6.17: mremap looks at all its arguments before it looks at areas, and refuses before it unmaps anything;
+    before, memory that is not mapped came first, and a refused move had emptied its target by then."""
+    guards: bool = True
+    """MADV_GUARD_INSTALL and MADV_GUARD_REMOVE (since 6.13); before, they are EINVAL as any unknown advice."""
+    guards_in_files: bool = True
+    """Guards also in memory of files, and in shared memory (since 6.15); before, EINVAL there."""
     guards_mark_areas: bool = True
     """VM_MAYBE_GUARD (6.19 and 6.18 stable): fork copies the tables of an area that ever had guards; before, guards
     gave any area a reverse-mapping root of its own, to the same end."""

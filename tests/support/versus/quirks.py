@@ -10,12 +10,14 @@ from support.forked import forked_child
 from support.versus.live import Live
 from support.versus.outcomes import LARGE, SMALL, Arena, Observation, Result, Step
 
-_MARKED = 1 << 3
-"""Bit 58 of a pagemap word, shifted down: a guard."""
-_FRESH = 1
-"""Bit 55: soft-dirty."""
-_PRESENT, _HUGE = 1 << 3, 1 << 6
+_FRESH, _THERE = 1 << 0, 1 << 8
+"""Bits 55 and 63 of a pagemap word, shifted down: soft-dirty, present."""
+_WRITTEN, _PRESENT, _HUGE = 1 << 1, 1 << 3, 1 << 6
 """Categories."""
+_READ_ONLY, _MOVED = 1, 3
+"""For mprotect; for mremap: MREMAP_MAYMOVE | MREMAP_FIXED."""
+_GUARDED = 102
+"""MADV_GUARD_INSTALL."""
 _ALL, _BEFORE_GUARD, _BEFORE_SOFT_DIRTY = 0x1FF, 0xFF, 0x7F
 
 
@@ -30,18 +32,25 @@ def probed(live: Live) -> tuple[Arena, Quirks]:
     copied = ("mmap", 0, 0, 16, "memfd-private", 3, 0)
     watched = (("uffd", 0, 0, 1 << 15), ("register", 0, 0, 0, 16, 2))
     poisoned = last(memory, *watched, ("poison", 0, 0, 3, 1), ("load", 0, 3))[0]
-    apart = (("mprotect", 0, 4, 1, 1), ("mremap", 0, 3, 3, 3, 3, 9))
+    parted = ("mprotect", 0, 4, 1, _READ_ONLY)
+    several = (parted, ("mremap", 0, 3, 3, 3, _MOVED, 9))
+    # Areas cannot grow together: this is refused by every kernel.
+    refused = last(memory, parted, ("mremap", 0, 3, 2, 3, _MOVED, 9))[1]
     tail = last(("mmap", 0, 0, 16, "disk", 3, 0), ("pwrite", 0, "disk", 13, 1), ("load", 0, 15))[1]
+    in_files = last(copied, ("madvise", 0, 3, 1, _GUARDED))[0][0] == "ok"
     # Guards in one area, anonymous memory in the other: two roots keep them apart, a mark does not.
-    roots = (("uffd", 0, 1, 1 << 15), ("register", 0, 1, 13, 3, 2), ("store", 0, 0, 6), ("madvise", 0, 14, 2, 102))
+    roots = (("uffd", 0, 1, 1 << 15), ("register", 0, 1, 13, 3, 2), ("store", 0, 0, 6), ("madvise", 0, 14, 2, _GUARDED))
     return arena, Quirks(
         soft_dirty=bool(last(memory, ("store", 0, 0, 1))[1][1][0] & _FRESH),
         memory_failure=poisoned[2:3] == (4,),
         scan_of_dead_fails=_scan_of_dead_fails(),
-        scan_holes_written=bool(last(memory, *watched)[1][0][0][2] & 2),
-        mremap_moves_several=last(memory, *apart)[0][0] == "ok",
-        fault_around_needs_table_for_tail=not tail[1][13],
-        guards_mark_areas=len(last(copied, *roots, ("close", 0, 1))[1][2]) == 1,
+        scan_holes_written=bool(last(memory, *watched)[1][0][0][2] & _WRITTEN),
+        mremap_moves_several=last(memory, *several)[0][0] == "ok",
+        mremap_checks_first=bool(_covered(arena, refused, 9)),
+        fault_around_needs_table_for_tail=not tail[1][13] & _THERE,
+        guards=last(memory, ("madvise", 0, 3, 1, _GUARDED))[0][0] == "ok",
+        guards_in_files=in_files,
+        guards_mark_areas=in_files and len(last(copied, *roots, ("close", 0, 1))[1][2]) == 1,
         guard_category=arena.categories == _ALL,
         **_of_huge_pages(live, LARGE._replace(categories=arena.categories)),
     )
@@ -65,11 +74,16 @@ def _of_huge_pages(live: Live, arena: Arena) -> dict[str, Any]:
         "thp_enabled": "always" if categories(0, plain, store) & _HUGE else enabled,
         "thp_zero_page": bool(categories(0, *advised, load) & _HUGE),
         "thp_replaces_zero_page": bool(categories(0, *advised, load, store) & _HUGE),
-        "zap_frees_tables": not categories(0, plain, store, ("madvise", 0, 0, 512, 4)),
+        "zap_frees_tables": not categories(0, plain, store, ("madvise", 0, 0, 512, 4)) & _WRITTEN,
         "fault_around_maps_whole_folios": bool(
             categories(1000, ("mmap", 0, 0, arena.n_pages, "memfd-private", 3, 0), *apart) & _PRESENT
         ),
     }
+
+
+def _covered(arena: Arena, seen: Observation, page: int) -> bool:
+    """Whether an area holds the page."""
+    return any(start <= arena.at(page) < end for start, end, _ in seen[2])
 
 
 def _with(categories: int) -> Arena:

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from pagewatch.model import Kernel, Signal
+from pagewatch.model import Kernel, Quirks, Signal
 from pagewatch.model.madvise import Advice
 from pagewatch.vocab.categories import Category
 from support.modelled import PAGE, Area
@@ -91,6 +91,31 @@ def test_guards_replace_what_was_there_and_survive_dontneed() -> None:
         area.load(1)
     area.advise(Advice.GUARD_REMOVE, 0, 4)
     assert [area.load(page) for page in range(4)] == [b"\0"] * 4
+
+
+@pytest.mark.parametrize("advice", [Advice.GUARD_INSTALL, Advice.GUARD_REMOVE])
+def test_guards_came_first_for_anonymous_memory_and_then_for_files(advice: Advice) -> None:
+    def answers(quirks: Quirks) -> list[int]:
+        found = []
+        for shared in (False, True):
+            area = Area(2, quirks=quirks, shared=shared)
+            try:
+                area.advise(advice, 0, 1)
+                found.append(0)
+            except OSError as error:
+                found.append(error.errno)
+        return found
+
+    assert answers(Quirks()) == [0, 0]
+    assert answers(Quirks(guards_in_files=False)) == [0, errno.EINVAL]
+    assert answers(Quirks(guards=False)) == [errno.EINVAL, errno.EINVAL]
+
+
+def test_advice_that_is_unknown_is_refused_even_for_nothing() -> None:
+    area = Area(1, quirks=Quirks(guards=False))
+    with pytest.raises(OSError, match="madvise") as caught:
+        area.advise(Advice.GUARD_INSTALL, 0, 0)
+    assert caught.value.errno == errno.EINVAL
 
 
 @pytest.mark.parametrize(

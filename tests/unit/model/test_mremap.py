@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from pagewatch.model import Quirks
 from pagewatch.model.invariants import check
 from pagewatch.model.mremap import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from support.modelled import PAGE, Area
@@ -77,3 +78,50 @@ def test_errors() -> None:
     assert errno_of(area, area.start - 64 * PAGE, PAGE, PAGE) == errno.EFAULT
     assert errno_of(area, area.start, 8 * PAGE, 16 * PAGE, flags=MREMAP_MAYMOVE) == errno.EFAULT
     assert errno_of(area, area.start, PAGE, 8 * PAGE) == errno.ENOMEM
+
+
+OLD = Quirks(mremap_moves_several=False, mremap_checks_first=False)
+"""Before 6.17."""
+
+
+@pytest.mark.parametrize(("quirks", "survives"), [(Quirks(), True), (OLD, False)], ids=["now", "before 6.17"])
+def test_a_refused_move_leaves_its_target_alone_since_checks_come_first(quirks: Quirks, *, survives: bool) -> None:
+    area = Area(8, quirks=quirks)
+    area.process.mprotect(area.at(1), PAGE, 1)
+    there = {"flags": MREMAP_MAYMOVE | MREMAP_FIXED, "target": area.at(4)}
+    assert errno_of(area, area.start, 2 * PAGE, 3 * PAGE, **there) == errno.EFAULT
+    assert (area.process.mm.vmas.at(area.at(4)) is not None) is survives
+    check(area.kernel.machine)
+
+
+def test_only_a_recent_kernel_moves_several_areas() -> None:
+    for quirks, number in ((Quirks(), None), (OLD, errno.EFAULT)):
+        area = Area(8, quirks=quirks)
+        area.process.mprotect(area.at(1), PAGE, 1)
+        there = {"flags": MREMAP_MAYMOVE | MREMAP_FIXED, "target": area.at(4)}
+        if number is None:
+            assert area.process.mremap(area.start, 2 * PAGE, 2 * PAGE, **there) == area.at(4)
+        else:
+            assert errno_of(area, area.start, 2 * PAGE, 2 * PAGE, **there) == number
+
+
+@pytest.mark.parametrize(
+    ("quirks", "number"), [(Quirks(), errno.EINVAL), (OLD, errno.EFAULT)], ids=["now", "before 6.17"]
+)
+def test_what_comes_first_the_overlap_or_that_nothing_is_there(quirks: Quirks, number: int) -> None:
+    area = Area(1, quirks=quirks)
+    empty = area.start - 64 * PAGE
+    onto_itself = {"flags": MREMAP_MAYMOVE | MREMAP_FIXED, "target": empty + PAGE}
+    assert errno_of(area, empty, 2 * PAGE, 2 * PAGE, **onto_itself) == number
+    onto_itself["target"] = area.start
+    assert errno_of(area, area.start, PAGE, PAGE, **onto_itself) == errno.EINVAL
+
+
+def test_before_6_17_hugetlb_memory_was_refused_to_stay_behind_only_when_its_target_was_gone() -> None:
+    for quirks, survives in ((Quirks(), True), (OLD, False)):
+        area = Area(512, quirks=quirks, huge="2M")
+        target = area.start - (8 << 21)
+        area.process.mmap(PAGE, at=target)
+        there = {"flags": MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, "target": target}
+        assert errno_of(area, area.start, 1 << 21, 1 << 21, **there) == errno.EINVAL
+        assert (area.process.mm.vmas.at(target) is not None) is survives
