@@ -67,7 +67,7 @@ USERLAND_SUITE = "trixie"
 _FEATURES = "tests/live/test_features.py -k 'no_probe_is_broken or root_has or soft_dirty or every_no or agree'"
 _CONTRACT = "tests/conformance/test_epoch_contract.py tests/conformance/test_dead.py"
 # Where the model and the kernel parted once: quirks must say of an older kernel, too, what it does.
-_MODEL = "tests/conformance/test_differences.py"
+_MODEL = "tests/conformance/test_differences.py tests/conformance/test_huge_differences.py"
 # The contract of an epoch, on this process and on another, and the scan behind it.
 _TRACKING = f"{_CONTRACT} {_MODEL} tests/live/test_pagemap.py -k 'not random and not resumed'"
 # Registers, interrupted calls and signals are each machine's own affair.

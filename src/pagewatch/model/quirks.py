@@ -46,6 +46,9 @@ class Quirks:
     fault_around_maps_whole_folios: bool = True
     """Since 6.18: a large folio of the page cache is mapped as a whole around a read fault, if it fits into the area
     and the page table; before, as much of it as lies within the 64 KiB around the fault."""
+    files_keep_halves: bool = True
+    """Since "mm/truncate: use folio_split() in truncate operation" (6.15): a large folio of which a file loses a
+    part is halved around where the part begins and ends; before, all of its pages were alone afterwards."""
     mremap_moves_several: bool = True
     """mremap that only moves takes all areas of its range along (since 6.17); before, EFAULT at the second."""
     mremap_checks_first: bool = True
@@ -67,6 +70,12 @@ class Quirks:
     """/sys/kernel/mm/transparent_hugepage/enabled."""
     thp_zero_page: bool = True
     """.../use_zero_page: a read fault maps the huge zero page."""
+    collapse_needs_writable_page: bool = False
+    """Before "mm: enable khugepaged anonymous collapse on non-writable regions" (6.18): private memory was collapsed
+    only if one of its entries at least let the CPU write: not after a fork, or where all is empty."""
+    pagemap_judges_huge_by_first_page: bool = True
+    """Since CONFIG_PAGE_MAPCOUNT became a choice (6.15): pagemap says of all pages of a huge leaf whether they are
+    mapped once by looking at the first; before, each was looked at."""
     thp_replaces_zero_page: bool = True
     """Since 6.13: a write to the huge zero page gives a huge page; before it was split."""
     flush_is_broadcast: bool = False

@@ -101,9 +101,10 @@ def _split_edges(file: FileMapping, first: int, last: int) -> None:
 
 
 def _split_at(file: FileMapping, index: int) -> bool:
-    """Split the folio of a page offset so that the page is alone; whether it is."""
+    """Split the folio of a page offset so that the page is alone, the rest in halves or alone, too; whether it is."""
     folio = file.folios[index]
-    return not folio.order or try_split_folio(file.machine, folio, at=index - folio.index)
+    at = index - folio.index if file.machine.quirks.files_keep_halves else None
+    return not folio.order or try_split_folio(file.machine, folio, at=at)
 
 
 def _zero(file: FileMapping, offset: int, n_bytes: int) -> None:

@@ -10,8 +10,8 @@ from support.forked import forked_child
 from support.versus.live import Live
 from support.versus.outcomes import LARGE, SMALL, Arena, Observation, Result, Step
 
-_FRESH, _THERE = 1 << 0, 1 << 8
-"""Bits 55 and 63 of a pagemap word, shifted down: soft-dirty, present."""
+_FRESH, _ONCE, _THERE = 1 << 0, 1 << 1, 1 << 8
+"""Bits 55, 56 and 63 of a pagemap word, shifted down: soft-dirty, mapped once, present."""
 _WRITTEN, _PRESENT, _HUGE = 1 << 1, 1 << 3, 1 << 6
 """Categories."""
 _READ_ONLY, _MOVED = 1, 3
@@ -59,10 +59,12 @@ def probed(live: Live) -> tuple[Arena, Quirks]:
 def _of_huge_pages(live: Live, arena: Arena) -> dict[str, Any]:
     """Quirks that take room for huge pages to see."""
 
+    def last(*steps: Step) -> tuple[Result, Observation]:
+        return live.run(arena, steps)[-1]
+
     def categories(page: int, *steps: Step) -> int:
-        (*_, (_, (regions, _, _))) = live.run(arena, steps)
         at = arena.at(page)
-        return next((bits for start, end, bits in regions if start <= at < end), 0)
+        return next((bits for start, end, bits in last(*steps)[1][0] if start <= at < end), 0)
 
     plain = ("mmap", 0, 0, arena.n_pages, "anon", 3, 0)
     advised = (plain, ("madvise", 0, 0, arena.n_pages, 14))
@@ -70,11 +72,22 @@ def _of_huge_pages(live: Live, arena: Arena) -> dict[str, Any]:
     enabled = "madvise" if categories(0, *advised, store) & _HUGE else "never"
     # A private page at 512 keeps the huge page of the file from being mapped as one.
     apart = (("store", 0, 512, 1), ("madvise", 0, 512, 512, 25), ("load", 0, 700))
+    collapse = ("madvise", 0, 0, 512, 25)
+    small = (plain, ("madvise", 0, 0, arena.n_pages, 15), store, *advised[1:])
+    cut = (store, collapse, ("truncate", 0, "memfd", 256 << 12), store)
+    # A child maps all of a huge page, its parent only two of the pages.
+    shared = (("mmap", 0, 0, 512, "shared", 3, 0), store, collapse, ("fork", 0, 1), ("load", 1, 0))
+    two = last(*shared, ("munmap", 0, 2, 510), load, ("load", 1, 0))[1]
     return {
         "thp_enabled": "always" if categories(0, plain, store) & _HUGE else enabled,
         "thp_zero_page": bool(categories(0, *advised, load) & _HUGE),
         "thp_replaces_zero_page": bool(categories(0, *advised, load, store) & _HUGE),
         "zap_frees_tables": not categories(0, plain, store, ("madvise", 0, 0, 512, 4)) & _WRITTEN,
+        "collapse_needs_writable_page": (
+            last(*small, ("mprotect", 0, 0, arena.n_pages, _READ_ONLY), collapse)[0][0] != "ok"
+        ),
+        "pagemap_judges_huge_by_first_page": not two[1][arena.places.index(511)] & _ONCE,
+        "files_keep_halves": bool(categories(255, ("mmap", 0, 0, arena.n_pages, "memfd", 3, 0), *cut) & _PRESENT),
         "fault_around_maps_whole_folios": bool(
             categories(1000, ("mmap", 0, 0, arena.n_pages, "memfd-private", 3, 0), *apart) & _PRESENT
         ),

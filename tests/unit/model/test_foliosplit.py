@@ -26,8 +26,8 @@ P, W, F, S, Z, A = (
 N = 512
 
 
-def huge_area(*, shared: bool = False) -> Area:
-    area = Area(N, shared=shared)
+def huge_area(*, shared: bool = False, quirks: Quirks | None = None) -> Area:
+    area = Area(N, shared=shared, quirks=quirks)
     area.store(0, 9)
     area.advise(Advice.COLLAPSE, 0, N)
     return area
@@ -133,6 +133,17 @@ def test_truncating_within_a_huge_file_page_leaves_what_is_before() -> None:
     area.kernel.truncate(file, 7 * PAGE + 1)
     assert sorted(file.folios) == list(range(8))
     assert file.read(0, 1) == b"x"
+    check(area.kernel.machine)
+
+
+@pytest.mark.parametrize(("halves", "orders"), [(True, [0, 0, 1, 2]), (False, [0] * 8)])
+def test_what_stays_of_a_huge_file_page_is_halves_since_6_15(orders: list[int], *, halves: bool) -> None:
+    area = huge_area(shared=True, quirks=Quirks(files_keep_halves=halves))
+    file = area.process.areas[0].file
+    area.kernel.truncate(file, 8 * PAGE - 1)
+    assert [folio.order for folio in dict.fromkeys(file.folios[index] for index in range(8))] == orders[::-1]
+    area.kernel.truncate(file, N * PAGE)
+    assert (area.load(0), area.load(9)) == (b"x", b"\0")
     check(area.kernel.machine)
 
 

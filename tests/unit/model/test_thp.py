@@ -314,6 +314,14 @@ def test_pagemap_words_of_a_huge_page_say_what_those_of_small_ones_do() -> None:
     assert words == [0x100, 0x102]
 
 
+@pytest.mark.parametrize(("by_first", "last_is"), [(True, 0x100), (False, 0x102)], ids=["now", "before 6.15"])
+def test_pagemap_judges_all_pages_of_a_huge_leaf_by_the_first_since_6_15(last_is: int, *, by_first: bool) -> None:
+    area = huge_area(quirks=Quirks(pagemap_judges_huge_by_first_page=by_first))
+    area.process.fork().madvise(area.at(2), (N - 2) * PAGE, Advice.DONTNEED)
+    words = [word >> 55 for word in area.process.pagemap(area.start, N)]
+    assert words == [0x100, 0x100] + [last_is] * (N - 2)
+
+
 # Any format
 
 

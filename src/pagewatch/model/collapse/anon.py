@@ -16,7 +16,7 @@ was under way would let a CPU store into the old page while it is copied.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pagewatch.model.arch.format import LEAF
+from pagewatch.model.arch.format import LEAF, WRITE
 from pagewatch.model.collapse.find import find_directory, revalidate
 from pagewatch.model.collapse.result import Result
 from pagewatch.model.fault.handle import handle
@@ -52,6 +52,7 @@ class _Found:
     """Indexes of entries that are neither empty nor present."""
     empty: int = 0
     shared: int = 0
+    writable: int = 0
 
 
 def collapse_anon(mm: "Mm", start: int, purpose: Purpose) -> Result:
@@ -116,8 +117,11 @@ def _survey(mm: "Mm", vma: "Vma", table: "Table") -> _Found:
             if folio is not None:
                 found.sources[index] = folio
                 found.shared += fmt.pfn(entry) - folio.pfn not in folio.exclusive
+                found.writable += bool(fmt.flags(entry) & WRITE)
         if found.result is not Result.SUCCEED:
-            break
+            return found
+    if machine.quirks.collapse_needs_writable_page and not found.writable:
+        found.result = Result.PAGE_RO
     return found
 
 

@@ -17,6 +17,7 @@ class Result(Enum):
     EXCEED_SHARED_PTE = "too much of it is shared"
     PTE_NON_PRESENT = "an entry is neither empty nor present"
     PTE_UFFD_WP = "a userfaultfd protects it"
+    PAGE_RO = "no entry may be written through, as kernels before 6.18 demanded"
     PAGE_NULL = "an entry maps no ordinary page"
     PAGE_ANON = "a private area maps a page that is not its own"
     PAGE_COUNT = "somebody else holds a page"
@@ -49,6 +50,7 @@ _SOFT = frozenset(
         Result.NO_DIRECTORY,
         Result.PTE_NON_PRESENT,
         Result.PTE_UFFD_WP,
+        Result.PAGE_RO,
         Result.PAGE_NULL,
         Result.PAGE_COUNT,
         Result.PAGE_LOCK,

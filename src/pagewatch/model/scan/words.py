@@ -93,8 +93,8 @@ def _present_word(machine: "Machine", spot: Spot, address: int, *, show_frames: 
         return word | PM_FILE if fmt.level else word
     if not folio.anon:
         word |= PM_FILE
-    # What is said of the first page of a huge leaf is said of all.
-    page = (fmt.pfn(spot.entry) if fmt.level else pfn) - folio.pfn
+    by_first = fmt.level and machine.quirks.pagemap_judges_huge_by_first_page
+    page = (fmt.pfn(spot.entry) if by_first else pfn) - folio.pfn
     return word | (PM_EXCLUSIVE if page_mapcount(machine, folio, page) == 1 else 0)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pagewatch.model import Quirks
 from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
 from pagewatch.model.uffd.context import Feature, Mode
@@ -134,6 +135,31 @@ def test_a_split_huge_page_is_put_together_again() -> None:
     assert area.rows(last=6)[-1] == (5, 6, W)
     assert collapse(area) == 0
     assert area.rows() == [(0, N, H | P | W)]
+
+
+@pytest.mark.parametrize(
+    "make_read_only",
+    [
+        lambda a: a.process.mprotect(a.start, N * PAGE, 1),
+        lambda a: a.process.fork(),
+        lambda a: a.advise(Advice.DONTNEED, 0, 1),
+    ],
+    ids=["read-only", "shared", "emptied"],
+)
+def test_before_6_18_one_page_had_to_be_writable(make_read_only: Callable[[Area], object]) -> None:
+    for needs, number in ((False, 0), (True, errno.EINVAL)):
+        area = Area(N, quirks=Quirks(collapse_needs_writable_page=needs))
+        area.store(0)
+        make_read_only(area)
+        assert collapse(area) == number
+
+
+def test_where_no_page_was_writable_the_next_range_was_tried_all_the_same() -> None:
+    area = Area(2 * N, quirks=Quirks(collapse_needs_writable_page=True))
+    area.store(0, N)
+    area.advise(Advice.DONTNEED, 0, 1)
+    assert collapse(area, 0, 2 * N) == errno.EINVAL
+    assert area.rows() == [(0, N, W), (N, 2 * N, H | P | W)]
 
 
 # Files

@@ -15,6 +15,7 @@ from pagewatch.model.collapse.result import Result
         (Result.PAGE_LOCK, errno.EAGAIN, True),
         (Result.PAGE_FILLED, errno.EAGAIN, False),
         (Result.PTE_UFFD_WP, errno.EINVAL, True),
+        (Result.PAGE_RO, errno.EINVAL, True),
         (Result.PTE_NON_PRESENT, errno.EINVAL, True),
         (Result.NO_TABLE, errno.EINVAL, False),
         (Result.VMA_CHECK, errno.EINVAL, False),
