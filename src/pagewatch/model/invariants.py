@@ -60,7 +60,7 @@ def broken_invariants(machine: "Machine") -> Iterator[str]:
         yield from _locks(mm)
         for address, spot in entries(mm):
             # One leaf may be several entries of a block, and one table may serve several address spaces.
-            again = _continues_block(address, spot) or (spot.table.address, spot.slot) in counted
+            again = _continues_block(mm, address, spot) or (spot.table.address, spot.slot) in counted
             counted.add((spot.table.address, spot.slot))
             yield from _entry(mm, address, spot, Counter() if again else mapped, swapped)
     yield from _folios(machine, mapped)
@@ -102,9 +102,11 @@ def _reachable(machine: "Machine", table: Table) -> set[Table]:
     return found
 
 
-def _continues_block(address: int, spot: Spot) -> bool:
-    """Whether the entry belongs to a leaf that an earlier entry begins."""
-    return spot.kind == LEAF and address & spot.fmt.leaf_bytes(spot.entry) - 1 != 0
+def _continues_block(mm: "Mm", address: int, spot: Spot) -> bool:
+    """Whether the entry belongs to a leaf that an earlier entry begins; entries that were folded count one by one."""
+    vma = mm.vmas.at(address)
+    huge = vma is None or vma.hugetlb
+    return huge and spot.kind == LEAF and address & spot.fmt.leaf_bytes(spot.entry) - 1 != 0
 
 
 def _areas(mm: "Mm") -> Iterator[str]:
@@ -154,11 +156,11 @@ def _entry(mm: "Mm", address: int, spot: Spot, mapped: Counter[int], swapped: Co
     elif kind == DEVICE:
         mapped[mm.machine.memory.folio(fmt.pfn(entry)).pfn] += 1
     elif kind == LEAF:
-        yield from _leaf(mm, vma, where, spot, mapped)
+        yield from _leaf(mm, vma, where, address, spot, mapped)
         yield from _block(vma, where, spot)
 
 
-def _leaf(mm: "Mm", vma: "Vma", where: str, spot: Spot, mapped: Counter[int]) -> Iterator[str]:
+def _leaf(mm: "Mm", vma: "Vma", where: str, address: int, spot: Spot, mapped: Counter[int]) -> Iterator[str]:
     flags = spot.fmt.flags(spot.entry)
     if flags & UFFD_WP and flags & WRITE:
         yield f"{where} is protected and writable"
@@ -169,8 +171,8 @@ def _leaf(mm: "Mm", vma: "Vma", where: str, spot: Spot, mapped: Counter[int]) ->
         return
     mapped[folio.pfn] += 1
     if flags & WRITE and not vma.flags & VM_SHARED:
-        page = spot.fmt.pfn(spot.entry) - folio.pfn
-        if not folio.anon or page not in folio.exclusive:
+        page = frame_of(spot.fmt, spot.entry, address) - folio.pfn
+        if not folio.anon or not folio.is_exclusive(page):
             yield f"{where} makes a page writable that is not exclusive: {folio!r}"
 
 

@@ -44,6 +44,5 @@ def _mark(mm: "Mm", table: "Table", index: int) -> bool:
     folio.dirty = False
     if not fmt.flags(entry) & (DIRTY | YOUNG):
         return False
-    entry = table.take_out(index, "lazy free: take out")
-    table.write(index, fmt.mkold(fmt.mkclean(entry)), "lazy free: put back clean")
+    table.forget(index, DIRTY | YOUNG, "lazy free")
     return True

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch import ARCHES
 from pagewatch.model.arch.format import INVALID
+from pagewatch.model.contpte import FoldingTable
 from pagewatch.model.memory import Memory
 from pagewatch.model.mm import Mm
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.rcu import Rcu
 from pagewatch.model.swap import Swap
-from pagewatch.model.tables import Tables
+from pagewatch.model.tables import Table, Tables
 from pagewatch.model.tlb import Cpu
 from pagewatch.vocab.errors import InvalidArgument
 
@@ -25,6 +26,7 @@ class Machine:
         "cpus",
         "files",
         "fmt",
+        "folds",
         "hashed",
         "log",
         "memory",
@@ -60,7 +62,8 @@ class Machine:
         self.thp_bytes = self.pmd_bytes if has_thp else 0
         self.hashed = "hash" in self.fmt.features
         self.memory = Memory(self.page_bytes)
-        self.tables = Tables(self.fmt, self.memory)
+        self.folds = self.quirks.contpte and "folding" in self.fmt.features
+        self.tables = Tables(self.fmt, self.memory, FoldingTable if self.folds else Table)
         self.swap = Swap()
         self.rcu = Rcu()
         self.cpus = tuple(Cpu(number) for number in range(cpus))

@@ -105,9 +105,11 @@ def translate(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> Translation | N
     """
     if cpu not in mm.cpus:
         cpu.run(mm)
+    if writing and mm.machine.folds and (found := _dirty_block(mm, cpu, vpn)) is not None:
+        return found
     address = vpn << mm.machine.page_shift
     while True:
-        spot = descend(mm, address, "mmu: walk")
+        spot = descend(mm, address, "mmu: walk", hardware=True)
         fmt, entry = spot.fmt, spot.entry
         if fmt.kind(entry) != LEAF:
             return None
@@ -122,5 +124,30 @@ def translate(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> Translation | N
     flags = fmt.flags(after)
     pfn = frame_of(fmt, after, address)
     found = Translation(pfn, spot.table, spot.slot, bool(flags & WRITE), bool(flags & DIRTY))
-    cpu.fill(mm.id, vpn, found)
+    if mm.machine.folds and not fmt.level and (n_pages := fmt.leaf_bytes(after) >> fmt.shift) > 1:
+        cpu.fill_block(mm.id, vpn, found, n_pages)
+    else:
+        cpu.fill(mm.id, vpn, found)
+    return found
+
+
+def _dirty_block(mm: "Mm", cpu: Cpu, vpn: int) -> Translation | None:
+    """Set dirty through the translation of a clean block; None where there is none, or none that allows it.
+
+    Hardware may set it in any entry of the block. It takes the one that it remembers the block from, and does
+    not look whether that is part of a block still.
+    """
+    cached = cpu.lookup(mm.id, vpn)
+    if cached is None or cached.n_pages == 1 or not cached.writable:
+        return None
+    table, fmt = cached.table, cached.table.fmt
+    while True:
+        entry = table.read_word(cached.index, "mmu: look at the block")
+        after = fmt.after_store(entry) if fmt.kind(entry) == LEAF else None
+        if after is None:
+            return None
+        if after == entry or table.compare_exchange(cached.index, entry, after, "mmu: set dirty"):
+            break
+    found = Translation(cached.pfn, table, cached.index, writable=True, dirty=True)
+    cpu.fill_block(mm.id, vpn, found, cached.n_pages)
     return found

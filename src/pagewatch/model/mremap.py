@@ -323,6 +323,7 @@ def _move_table(mm: "Mm", span: Span, to: int) -> bool:
     # Both directory entries may be in one table.
     with parent.table.lock, nullcontext() if target.table is parent.table else target.table.lock:
         entry = parent.table.exchange(parent.slot, 0, "mremap: take the table")
+        table.place(mm, to)
         target.table.write(target.slot, target.fmt.table(table.address), "mremap: put the table")
         if entry != parent.entry:
             raise AssertionError("the mmap lock is held for writing")

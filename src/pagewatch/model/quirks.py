@@ -82,10 +82,17 @@ class Quirks:
     """TLB flushes are broadcast by hardware (arm64, powerpc, s390) instead of sent as interrupts: they wait
     for instructions under way, not for sections with interrupts off."""
 
+    contpte: bool = True
+    """ARM64_CONTPTE (arm64, since 6.9): entries that map an aligned block of a large folio alike become one
+    contiguous leaf."""
+
     notifier_change_pte: bool = False
     """Before 6.10: copy-on-write told secondary MMUs the new page directly (``set_pte_at_notify``)."""
 
     # What follows are defects, to be explored: what the kernel does instead is the default.
+    contpte_skips_flush: bool = False
+    """The kernel does not flush a block between its clearing and its writing as single entries, or the other way
+    round; only CPUs that bear both forms at a time would bear that."""
     dirty_helpers_skip_flush: bool = False
     """The address-space helpers leave the TLB flush to their caller."""
     dirty_helpers_ignore_nested_flush: bool = False

@@ -6,7 +6,7 @@ The address space is held for writing over change and flush: under the reading l
 import errno
 from typing import TYPE_CHECKING
 
-from pagewatch.model.arch.format import LEAF, MARKER, NONE, SOFT_DIRTY
+from pagewatch.model.arch.format import LEAF, MARKER, NONE, SOFT_DIRTY, YOUNG
 from pagewatch.model.errors import os_error
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at
@@ -87,8 +87,7 @@ def _clear_accessed(mm: "Mm", kind: int) -> None:
                 table = span.spot.table
                 for index in span.indexes:
                     if table.fmt.kind(table.read(index, "clear_refs: look")) == LEAF:
-                        entry = table.take_out(index, "clear_refs: take out")
-                        table.write(index, table.fmt.mkold(entry), "clear_refs: put back old")
+                        table.forget(index, YOUNG, "clear_refs")
         flush_mm(mm)
 
 

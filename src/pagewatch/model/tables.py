@@ -4,19 +4,26 @@ Every access to an entry is announced; to free a table is a write to all its ent
 unit: hardware updates the accessed and dirty bits by an atomic read-modify-write of the word, so two bits of
 one entry never race apart.
 
+What software calls an entry may be more than a word: see :mod:`~pagewatch.model.contpte`. Whoever needs the word
+itself, as hardware and hugetlb do, has :meth:`Table.read_word` and its kin.
+
 A page of tables has a descriptor of its own (``struct ptdesc``), apart from that of ordinary pages. Where
 tables are smaller than pages (powerpc with 64K pages, s390), several of one layout share a page, and it
 goes when the last of them does; so what is freed late keeps its neighbours' page, too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from pagewatch.model.arch.format import EntryFormat, PageTableFormat
+from pagewatch.model.arch.format import DIRTY, YOUNG, EntryFormat, PageTableFormat
 from pagewatch.model.errors import UseAfterFree
 from pagewatch.model.locks import Lock
 from pagewatch.model.memory import Memory
 from pagewatch.steps import READ, RMW, WRITE, Whole, access
 from pagewatch.vocab.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from pagewatch.model.mm import Mm
 
 
 class TablePage:
@@ -48,6 +55,13 @@ class Table:
         self.freed = False
         self.lock = Lock(("ptl", address), "page table lock")
 
+    def place(self, mm: "Mm", start: int) -> None:
+        """Learn which addresses it translates, from ``start`` (bytes) on; before anybody can find it there."""
+
+    def fill(self, entries: dict[int, int]) -> None:
+        """Set all entries while nobody can find the table yet, so they are not announced one by one (``set_ptes``)."""
+        self.entries = entries
+
     def read(self, index: int, label: str) -> int:
         """One atomic read of an entry (``ptep_get``)."""
         access((self.address, index), READ, label)
@@ -78,8 +92,16 @@ class Table:
         self._put(index, self.fmt.mkinvalid(entry) if self.fmt.level else 0, label)
         return entry
 
+    def forget(self, index: int, flags: int, who: str) -> None:
+        """Clear YOUNG, DIRTY, or both, of a leaf, under the table's lock; hardware may set them meanwhile."""
+        entry = self.take_out(index, f"{who}: take out")
+        self.write(index, forgotten(self.fmt, entry, flags), f"{who}: put back")
+
+    read_word, write_word, exchange_word = read, write, exchange
+    """The same of the very word that stands in the table (``__ptep_get`` and kin)."""
+
     def compare_exchange(self, index: int, expected: int, entry: int, label: str) -> bool:
-        """Set an entry if it is still the expected one; hardware updates its bits so."""
+        """Set a word if it is still the expected one; hardware updates its bits so."""
         access((self.address, index), RMW, label)
         if self.entries.get(index, 0) != expected:
             return False
@@ -98,18 +120,27 @@ class Table:
         return f"<{self.fmt.name} table at {self.address:#x}, {len(self.entries)} entries>"
 
 
+def forgotten(fmt: EntryFormat, entry: int, flags: int) -> int:
+    """The leaf without YOUNG, DIRTY, or both."""
+    entry = fmt.mkclean(entry) if flags & DIRTY else entry
+    return fmt.mkold(entry) if flags & YOUNG else entry
+
+
 class Tables:
     """All page tables of a machine, by physical address."""
 
-    __slots__ = ("_by_address", "_free", "_memory", "fmt", "page_shift", "pages")
+    __slots__ = ("_by_address", "_free", "_make_lowest", "_memory", "fmt", "page_shift", "pages")
 
-    def __init__(self, fmt: PageTableFormat, memory: Memory) -> None:
-        """:param fmt: the format of every address space of the machine."""
+    def __init__(
+        self, fmt: PageTableFormat, memory: Memory, make_lowest: Callable[[TablePage, int, EntryFormat], Table] = Table
+    ) -> None:
+        """:param fmt: the format of every address space of the machine. :param make_lowest: makes PTE tables."""
         self.fmt = fmt
         self.page_shift = fmt.at[0].page_shift
         self.pages: dict[int, TablePage] = {}
         """Pages that hold tables, by frame."""
         self._memory = memory
+        self._make_lowest = make_lowest
         self._by_address: dict[int, Table] = {}
         self._free: dict[int, list[int]] = {}
         """Layout -> addresses in the page begun last."""
@@ -125,7 +156,8 @@ class Tables:
         address = free.pop()
         page = self.pages[address >> self.page_shift]
         page.n_used += 1
-        table = self._by_address[address] = Table(page, address, fmt)
+        make = self._make_lowest if fmt is self.fmt.at[0] else Table
+        table = self._by_address[address] = make(page, address, fmt)
         return table
 
     def _tables_per_page(self, fmt: EntryFormat, n_bytes: int) -> int:

@@ -116,16 +116,16 @@ def _split_anonymous(mm: "Mm", vma: "Vma", spot: Spot, start: int) -> None:
         entry = spot.entry
     flush_range(mm, start, start + (1 << fmt.shift))
     below = machine.tables.alloc(fmt.below(0))
+    below.place(mm, start)
     folio = folio_at(machine, fmt, entry)
     small = below.fmt
-    # Nobody can find the table yet, so its entries are not announced one by one.
     if folio is None:
         zero = zero_leaf(machine, small, leaf_flags(machine, vma) | fmt.flags(entry) & UFFD_WP)
-        below.entries = dict.fromkeys(range(1 << small.index_bits), zero)
+        below.fill(dict.fromkeys(range(1 << small.index_bits), zero))
     else:
         flags = fmt.flags(entry) & small.supported & ~SPECIAL
         first = fmt.pfn(entry)
-        below.entries = {page: small.leaf(first + page, flags) for page in range(folio.n_pages)}
+        below.fill({page: small.leaf(first + page, flags) for page in range(folio.n_pages)})
         access(("refs", folio.pfn), RMW, "split: a reference for each leaf")
         folio.raw_references += folio.n_pages - 1
         access(("mapcount", folio.pfn), RMW, "split: a map count for each leaf")

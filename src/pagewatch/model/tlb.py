@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Translation:
     """What a TLB slot remembers of one leaf, for one page of it."""
 
-    __slots__ = ("dirty", "index", "pfn", "table", "writable")
+    __slots__ = ("dirty", "index", "n_pages", "pfn", "table", "writable")
 
     def __init__(self, pfn: int, table: Table, index: int, writable: bool, dirty: bool) -> None:  # noqa: FBT001
         """:param pfn: the frame of this very page. :param table: where the leaf stands."""
@@ -36,6 +36,8 @@ class Translation:
         self.index = index
         self.writable = writable
         self.dirty = dirty
+        self.n_pages = 1
+        """Of the contiguous block that was remembered as one; 1 for any other leaf."""
 
 
 class Cpu:
@@ -82,6 +84,18 @@ class Cpu:
         access(("tlb", self.number, mm_id, vpn), WRITE, "tlb: fill")
         self.tlb[mm_id, vpn] = translation
 
+    def fill_block(self, mm_id: int, vpn: int, found: Translation, n_pages: int) -> None:
+        """Remember the translation of a whole contiguous block, as one: it may do so wherever it meets one.
+
+        :param vpn: of the page that ``found`` translates.
+        """
+        access(Whole(("tlb", self.number, mm_id)), WRITE, "tlb: fill with a block")
+        first = vpn & -n_pages
+        for page in range(first, first + n_pages):
+            part = Translation(found.pfn + page - vpn, found.table, found.index, found.writable, found.dirty)
+            part.n_pages = n_pages
+            self.tlb[mm_id, page] = part
+
     def evict(self, mm_id: int, vpn: int, label: str = "tlb: evict") -> None:
         """Forget a translation; hardware may do so at any time."""
         access(("tlb", self.number, mm_id, vpn), WRITE, label)
@@ -93,15 +107,23 @@ def flush_range(mm: "Mm", start: int, end: int) -> None:
 
     Returns after every CPU has acknowledged. Bytes, page aligned.
     """
+    if mm.machine.quirks.flush_is_broadcast:
+        broadcast_flush(mm, start, end)
+        return
     shift = mm.machine.page_shift
     first, last = start >> shift, end >> shift
     access(("cpus", mm.id), READ, "flush: who ran it?")
     for cpu in mm.cpus:
-        if mm.machine.quirks.flush_is_broadcast:
-            _broadcast(cpu, mm.id, first, last)
-        else:
-            with cpu.interrupts:
-                _invalidate(cpu, mm.id, first, last)
+        with cpu.interrupts:
+            _invalidate(cpu, mm.id, first, last)
+
+
+def broadcast_flush(mm: "Mm", start: int, end: int) -> None:
+    """Like :func:`flush_range`, by hardware: it does not wait for sections with interrupts off."""
+    shift = mm.machine.page_shift
+    access(("cpus", mm.id), READ, "flush: who ran it?")
+    for cpu in mm.cpus:
+        _broadcast(cpu, mm.id, start >> shift, end >> shift)
 
 
 def flush_mm(mm: "Mm") -> None:

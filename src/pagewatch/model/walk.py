@@ -102,15 +102,18 @@ def seek(mm: "Mm", address: int, label: str = "walk") -> Spot:
         return descend(mm, address, label)
 
 
-def descend(mm: "Mm", address: int, label: str) -> Spot:
-    """What :func:`seek` does, for those whom tables cannot leave: hardware, and holders of interrupts."""
+def descend(mm: "Mm", address: int, label: str, *, hardware: bool = False) -> Spot:
+    """What :func:`seek` does, for those whom tables cannot leave: hardware, and holders of interrupts.
+
+    :param hardware: to read the words of the tables, not what software makes of them.
+    """
     tables = mm.machine.tables
     table = mm.root
     parent: Spot | None = None
     while True:
         fmt = table.fmt
         index = fmt.index(address)
-        entry = table.read(index, label)
+        entry = table.read_word(index, label) if hardware else table.read(index, label)
         if fmt.level == 0 or fmt.kind(entry) != TABLE:
             return Spot(table, index, entry, parent)
         parent = Spot(table, index, entry, parent)
@@ -128,6 +131,7 @@ def populate(mm: "Mm", address: int, label: str, level: int = 0) -> Spot:
             return spot
         machine = mm.machine
         table = machine.tables.alloc(spot.fmt.below(0))
+        table.place(mm, address & -(1 << spot.fmt.shift))
         with spot.table.lock:
             # Somebody may have been faster: pmd_install() looks again under the lock.
             if spot.table.read(spot.slot, label) == 0:

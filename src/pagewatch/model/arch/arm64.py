@@ -191,7 +191,7 @@ def _arm64(arch: str, page_shift: int, cont_bits: tuple[int, ...], n_leaf_levels
                 )
             )
         )
-    return link(arch, levels, "hw-young", "hw-dirty")
+    return link(arch, levels, "hw-young", "hw-dirty", "folding")
 
 
 def arm64_4k() -> PageTableFormat:

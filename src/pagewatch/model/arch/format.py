@@ -350,8 +350,9 @@ class PageTableFormat:
     at: tuple[EntryFormat, ...]
     """Levels, the PTE table first."""
     features: frozenset[str]
-    """What it can express: flag names, and "hw-young", "hw-dirty", "contiguous", "hugepd"; and "hash" where
-    software fills the hardware's table of translations from this one."""
+    """What it can express: flag names, and "hw-young", "hw-dirty", "contiguous", "hugepd"; "folding" where
+    the kernel makes contiguous leaves of ordinary memory; and "hash" where software fills the hardware's
+    table of translations from this one."""
     shapes: Mapping[int, LeafShape]
     """Every leaf size in bytes, ascending, and how it is written."""
 

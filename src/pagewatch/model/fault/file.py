@@ -161,7 +161,7 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
         _widen(fault, file, cached, index - at)
     table, flags = fault.table, leaf_flags(machine, vma)
     with locked(fault.spot) as stands:
-        for slot, folio in cached.items() if stands else ():
+        for slot, folio in sorted(cached.items()) if stands else ():
             if table.read(slot, "fault around: look") or not folio.lock.try_acquire():
                 continue
             if folio.mapping is file:

@@ -47,19 +47,19 @@ class HugePage:
     def read(self, label: str) -> int:
         """The page's value; accessed and dirty if any of its entries is."""
         table, index = self.slots[0]
-        entry = table.read(index, label)
+        entry = table.read_word(index, label)
         if len(self.slots) == 1 or self.fmt.kind(entry) != LEAF:
             return entry
-        return self._joined([entry, *(table.read(index, label) for table, index in self.slots[1:])])
+        return self._joined([entry, *(table.read_word(index, label) for table, index in self.slots[1:])])
 
     def write(self, entry: int, label: str) -> None:
         """Set every entry of the page to what its value says."""
         for (table, index), part in zip(self.slots, self._parts(entry), strict=True):
-            table.write(index, part, label)
+            table.write_word(index, part, label)
 
     def take(self, label: str) -> int:
         """Clear every entry and return the value they had, so that no dirty bit is lost."""
-        return self._joined([table.exchange(index, 0, label) for table, index in self.slots])
+        return self._joined([table.exchange_word(index, 0, label) for table, index in self.slots])
 
     def _joined(self, parts: list[int]) -> int:
         first, fmt = parts[0], self.fmt

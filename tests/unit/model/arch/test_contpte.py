@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagewatch.model.arch import ARCHES
-from pagewatch.model.arch.contpte import can_fold, collected, fold, unfold
-from pagewatch.model.arch.format import DIRTY, EXEC, UFFD_WP, USER, WRITE, YOUNG
+from pagewatch.model.arch.contpte import can_fold, collected, fold, is_block, part_of, unfold
+from pagewatch.model.arch.format import DIRTY, EXEC, PROTNONE, SPECIAL, UFFD_WP, USER, WRITE, YOUNG
 from pagewatch.vocab.errors import InvalidArgument
 
 PTE = ARCHES["arm64-4k"].at[0]
@@ -78,6 +78,30 @@ def test_protecting_part_of_a_block_needs_single_entries():
     single[3] = PTE.mkuffd_wp(single[3])
     assert [bool(PTE.flags(entry) & UFFD_WP) for entry in single] == [i == 3 for i in range(16)]
     assert not can_fold(PTE, SIZE, single, SIZE)
+
+
+@pytest.mark.parametrize("flags", [PROTNONE, PROTNONE | YOUNG, USER | SPECIAL])
+def test_what_hardware_does_not_use_and_what_has_no_folio_is_not_folded(flags):
+    assert not can_fold(PTE, SIZE, [PTE.leaf(0x40 + i, flags) for i in range(16)], SIZE)
+
+
+@given(tracking=young_and_dirty)
+@settings(deadline=None)
+def test_an_entry_of_a_block_is_read_as_the_single_one_that_unfolding_makes(tracking):
+    folded = fold(PTE, block([0] * 16), SIZE)
+    folded = [entry | PTE.leaf(0, flags) & ~PTE.leaf(0, 0) for entry, flags in zip(folded, tracking, strict=True)]
+    assert is_block(PTE, folded)
+    assert [part_of(PTE, folded, at) for at in range(16)] == unfold(PTE, folded)
+
+
+def test_a_block_that_is_just_being_changed_is_none():
+    folded, other = (fold(PTE, block([YOUNG] * 16, pfn=pfn), SIZE) for pfn in (0x40, 0x50))
+    assert is_block(PTE, folded)
+    for at in range(16):
+        for odd in (0, PTE.swap_entry(1, 1), PTE.mkuffd_wp(folded[at]), other[at], unfold(PTE, folded)[at]):
+            assert not is_block(PTE, [*folded[:at], odd, *folded[at + 1 :]])
+    assert not is_block(PTE, [*folded[3:], *other[:3]])
+    assert not is_block(PTE, [0] * 16)
 
 
 def test_impossible_blocks_are_refused():

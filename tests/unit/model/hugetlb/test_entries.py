@@ -82,7 +82,7 @@ def test_accessed_and_dirty_of_one_entry_are_those_of_the_page(size: Size) -> No
     fmt = page.fmt
     page.write(fmt.mkold(fmt.mkclean(page.read("test"))), "test")
     table, index = page.slots[-1]
-    table.write(index, fmt.mkdirty(fmt.mkyoung(table.entries[index])), "test: what hardware does")
+    table.write_word(index, fmt.mkdirty(fmt.mkyoung(table.entries[index])), "test: what hardware does")
     assert fmt.flags(page.read("test")) & (YOUNG | DIRTY) == YOUNG | DIRTY
     assert fmt.flags(page.take("test")) & (YOUNG | DIRTY) == YOUNG | DIRTY
     assert page.read("test") == 0
