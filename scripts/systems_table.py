@@ -116,9 +116,10 @@ SYSTEMS = (
     System(
         11,
         "Page-table formats",
-        "the bits and levels of x86-64, arm64, riscv64, s390 and the powerpc families",
-        "model/arch/",
-        "unit/model/arch/",
+        "the bits and levels of x86-64, arm64, riscv64, s390 and the powerpc families; arm64's folding of ordinary "
+        "memory into contiguous blocks",
+        "model/arch/ model/contpte.py",
+        "unit/model/arch/ unit/model/test_contpte.py",
     ),
     System(
         12,
