@@ -17,7 +17,7 @@ MISSING, WP = 1, 2
 READ, READ_WRITE = 1, 3
 DONTNEED, WIPEONFORK, KEEPONFORK, GUARD_INSTALL = 4, 18, 19, 102
 MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4
-WPALLOWED = 1
+WPALLOWED, GUARD = 1, 1 << 8
 SOFT_DIRTY_CATEGORY, SOFT_DIRTY = 1 << 7, 1
 """Of every page of a new area where that is compiled in: both sides say so, and it tells nothing of tables."""
 EXCLUSIVE, POISON_MARKER, WP_MARKER, GUARD_MARKER = 1 << 1, 1 << 7, 1 << 2 | 1 << 7, 1 << 3 | 1 << 7
@@ -263,6 +263,15 @@ class TestFork:
         guarded = (("store", 0, 0, 6), ("madvise", 0, 14, 2, GUARD_INSTALL))
         *_, closed = both(mapped("memfd-private"), *watch, *guarded, ("close", 0, 1))
         assert areas(closed) == ([(0, 16)] if guards_in_files.guards_mark_areas else [(0, 13), (13, 16)])
+
+
+class TestScans:
+    @pytest.mark.parametrize("place", range(4))
+    def test_who_asks_for_a_category_that_a_kernel_does_not_know_is_refused(self, both, quirks, place):
+        masks = tuple(GUARD if index == place else 0 for index in range(4))
+        base = 0x10_4000_0000 - 8 * 4096
+        *_, scanned = both(mapped(), ("scan", 0, base, base + 4096, 0, masks, (0, 1, 1)))
+        assert (result(scanned)[1][0] == -errno.EINVAL) is not quirks.guard_category
 
 
 class TestUserfaultfd:

@@ -64,7 +64,7 @@ class Quirks:
     guard_install_spins_on_markers: bool = True
     """MADV_GUARD_INSTALL over write-protected file memory (6.15, still in 6.18) starts over for ever."""
     guard_category: bool = True
-    """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16)."""
+    """PAGEMAP_SCAN reports guard markers as GUARD (since 6.16); before, EINVAL for who asks for that."""
 
     thp_enabled: Literal["always", "madvise", "never"] = "madvise"
     """/sys/kernel/mm/transparent_hugepage/enabled."""

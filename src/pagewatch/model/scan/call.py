@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.scan.output import Output, Row
 from pagewatch.model.scan.walk import ScanWalk
+from pagewatch.vocab.categories import Category
 from pagewatch.vocab.query import Query
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ def _chunks(mm: "Mm", arg: ScanArg, end: int, output: Output) -> int:
 def _check(mm: "Mm", arg: ScanArg) -> int:
     """``pagemap_scan_get_args``, in the kernel's order; an errno, or 0."""
     if arg.size != ARG_BYTES or arg.flags & ~(WP_MATCHING | CHECK_WPASYNC):
+        return errno.EINVAL
+    query = arg.query
+    asked = query.inverted | query.mask | query.anyof | query.returned
+    if asked & Category.GUARD and not mm.machine.quirks.guard_category:
         return errno.EINVAL
     if arg.start & mm.machine.page_bytes - 1:
         return errno.EINVAL

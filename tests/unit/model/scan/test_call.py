@@ -137,6 +137,15 @@ def test_check_is_content_with_gaps() -> None:
     assert area.raw(WRITTEN, flags=CHECK_WPASYNC).result == 0
 
 
+@pytest.mark.parametrize("field", ["inverted", "mask", "anyof", "returned"])
+def test_a_kernel_that_does_not_know_guards_refuses_to_look_for_them(field: str) -> None:
+    for known, answer in ((True, (0, True)), (False, (-errno.EINVAL, False))):
+        area = Area(1, quirks=Quirks(guard_category=known))
+        query = Query(**{"mask": Cat.PRESENT, field: Cat.GUARD})
+        reply = area.raw(query)
+        assert (min(reply.result, 0), reply.walk_end is not None) == answer
+
+
 @pytest.mark.parametrize(
     ("fails", "answer"), [(True, (-errno.ESRCH, None)), (False, (0, 32 * PAGE))], ids=["fixed", "older"]
 )
