@@ -75,7 +75,9 @@ class Guest:
         return [
             *("setpriv", "--pdeathsig", "KILL", "--"),  # killed with us, however we end
             *self.machine.qemu,
-            *("-accel", "tcg,thread=multi", "-smp", str(self.cpus), "-m", str(self.memory_mib)),
+            # One thread for all CPUs: with one each, on a busy host, a CPU of the guest sometimes runs into an
+            # instruction that another is just patching (oops "int3" in a jump label), and the guest is gone.
+            *("-accel", "tcg,thread=single", "-smp", str(self.cpus), "-m", str(self.memory_mib)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-kernel", str(self.vmlinuz), "-initrd", str(self.initramfs), "-append", boot),
             *("-drive", f"file={self.disk},format=raw,if=virtio,snapshot={keep}"),
