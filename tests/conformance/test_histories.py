@@ -1,9 +1,12 @@
 """Random histories on the kernel and on the model: a short run; ``make conformance`` is the long one."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from support.versus.comparison import Difference
 from support.versus.histories import Histories
 from support.versus.surroundings import ALL
 
@@ -17,9 +20,20 @@ _SETTINGS = settings(
 def test_random_histories_look_the_same_on_the_kernel_and_on_the_model(kernel, name):
     live, small, quirks = kernel
     arena = ALL[name].arena._replace(categories=small.categories)
-    machine = type("Bound", (Histories,), {"live": live, "arena": arena, "quirks": quirks})
+    compared: Counter[str] = Counter()
+    differences: list[Difference] = []
+
+    class Bound(Histories):
+        def found(self, difference: Difference) -> None:
+            differences.append(difference)
+            super().found(difference)
+
+    Bound.live, Bound.arena, Bound.quirks, Bound.counts = live, arena, quirks, compared
     with ALL[name].prepared():
         try:
-            run_state_machine_as_test(machine, settings=_SETTINGS)
+            run_state_machine_as_test(Bound, settings=_SETTINGS)
         finally:
             live.close()
+    assert differences == []
+    assert compared["sequences"] >= _SETTINGS.max_examples
+    assert compared["steps"] > compared["sequences"]

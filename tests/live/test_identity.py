@@ -96,10 +96,17 @@ def test_same_process_is_recognised(ward: Ward) -> None:
 
 
 def test_closing_twice_is_no_error(ward: Ward) -> None:
-    with ward("waiting", "read") as patient:
+    with ward("waiting", "read") as patient, Path(os.devnull).open() as somebody_elses:
         identity = Identity(patient.pid)
+        descriptor = identity.pidfd
+        link = Path(f"/proc/self/fd/{descriptor}")
+        assert link.is_symlink()
         identity.close()
+        assert not link.is_symlink()
+        os.dup2(somebody_elses.fileno(), descriptor)
         identity.close()
+        assert link.readlink() == Path(os.devnull)
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("pid", [0, -5])

@@ -66,8 +66,8 @@ def test_program_waits_at_its_very_first_instruction(ward: Ward) -> None:
         assert launched.wait(_PATIENT_S) == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"env": {"PATH": "/bin:/usr/bin", "ODD": "a=b\n", "EMPTY": ""}}, {"cwd": "/"}])
-def test_program_finds_what_popen_would_have_given_it(options: dict[str, object]) -> None:
+def portraits(**options: object) -> tuple[dict[str, object], dict[str, object]]:
+    """What a program finds that launch started, and what it finds that Popen started."""
     command = [sys.executable, "-c", _SELF_PORTRAIT, "", "two words"]
     plain = subprocess.Popen(command, stdout=subprocess.PIPE, **options)
     expected = plain.communicate()[0]
@@ -75,7 +75,13 @@ def test_program_finds_what_popen_would_have_given_it(options: dict[str, object]
         launched.release()
         found = launched.process.communicate(timeout=_PATIENT_S)[0]
         assert launched.wait() == 0
-    assert json.loads(found) == json.loads(expected)
+    return json.loads(found), json.loads(expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"env": {"PATH": "/bin:/usr/bin", "ODD": "a=b\n", "EMPTY": ""}}, {"cwd": "/"}])
+def test_program_finds_what_popen_would_have_given_it(options: dict[str, object]) -> None:
+    found, expected = portraits(**options)
+    assert found == expected
 
 
 def test_interpreter_that_is_slow_to_load_is_not_taken_for_the_program(
@@ -107,24 +113,29 @@ def test_descriptors_pass_as_with_popen_and_none_of_ours_goes_along(close_fds: b
     try:
         os.set_inheritable(writer, True)
         # With a directory, Popen forks; its posix_spawn would leave two signals ignored and the interpreter's LC_CTYPE.
-        test_program_finds_what_popen_would_have_given_it({"close_fds": close_fds, "cwd": os.curdir})
+        found, expected = portraits(close_fds=close_fds, cwd=os.curdir)
+        assert found == expected
         command = [sys.executable, "-c", f"import os; os.write({writer}, b'x')"]
         with launch(command, close_fds=close_fds, stderr=subprocess.DEVNULL) as launched:
             launched.release()
             assert (launched.wait(_PATIENT_S) == 0) is not close_fds
     finally:
         os.close(writer)
-        found = os.read(reader, 9)
+        written = os.read(reader, 9)
         os.close(reader)
-    assert found == (b"" if close_fds else b"x")
+    assert written == (b"" if close_fds else b"x")
 
 
-def test_ignored_interrupt_stays_ignored_as_with_popen() -> None:
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("action", [signal.SIG_IGN, signal.default_int_handler])
+def test_interrupt_is_ignored_where_popen_would_have_it_ignored(action: object) -> None:
+    handler = signal.signal(signal.SIGINT, action)
     try:
-        test_program_finds_what_popen_would_have_given_it({})
+        found, expected = portraits()
     finally:
         signal.signal(signal.SIGINT, handler)
+    assert found == expected
+    is_ignored = int(found["signals"][1], 16) >> signal.SIGINT - 1 & 1
+    assert bool(is_ignored) is (action is signal.SIG_IGN)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", -15)])

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from multiprocessing import shared_memory
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,8 +181,25 @@ def test_ranges_may_be_numpy_integers():
         assert tracker.statistics().armed_bytes == PAGE_SIZE
 
 
+def _watched_areas(target: object) -> int:
+    """How many mappings of a target the kernel says a userfaultfd protects."""
+    start, n_bytes = buffer_span(target)
+    watched, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        word, *rest = line.split()
+        if "-" in word and not word.endswith(":"):
+            low, high = (int(bound, 16) for bound in word.split("-"))
+            inside = low < start + n_bytes and start < high
+        elif word == "VmFlags:":
+            watched += inside and "uw" in rest
+    return watched
+
+
 def _arm_and_drop(target: np.ndarray) -> None:
-    pagewatch.track(target).arm()
+    tracker = pagewatch.track(target)
+    tracker.arm()
+    assert _watched_areas(target) > 0
+    del tracker
     gc.collect()
 
 
@@ -189,8 +207,8 @@ def test_a_dropped_tracker_warns_and_gives_its_memory_back():
     target = np.zeros(_BYTES, np.uint8)
     with pytest.warns(ResourceWarning, match="without being closed"):
         _arm_and_drop(target)
-    with pagewatch.track(target):
-        pass
+    assert _watched_areas(target) == 0
+    assert _page_of(target, 3 * PAGE_SIZE) in _touched(target, 3 * PAGE_SIZE)
 
 
 def test_a_shared_memory_object_is_taken_by_its_buffer():

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from pagewatch.model import Quirks
 from support.versus.live import Live
@@ -30,8 +29,11 @@ class Difference:
 
 
 def first_difference(script: Sequence[Step], kernel: Sequence[Outcome], model: Sequence[Outcome]) -> Difference | None:
-    """Compare step by step."""
-    for index, ours, theirs in zip(count(), kernel, model, strict=False):
+    """Compare step by step.
+
+    :raises ValueError: a step has no outcome on one of the sides.
+    """
+    for index, (ours, theirs) in enumerate(zip(kernel, model, strict=True)):
         if ours != theirs:
             return Difference(tuple(script[: index + 1]), ours, theirs)
     return None

@@ -93,5 +93,14 @@ def test_errors(call, number: int) -> None:
     assert caught.value.errno == number
 
 
-def test_unmapping_nothing_is_no_error() -> None:
-    Kernel().spawn().munmap(BASE, PAGE)
+def test_unmapping_a_gap_changes_nothing() -> None:
+    process = Kernel().spawn()
+    process.munmap(BASE, PAGE)
+    assert layout(process) == []
+    for page in (0, 2):
+        process.mmap(PAGE, at=BASE + page * PAGE)
+        process.store(BASE + page * PAGE, b"kept")
+    process.munmap(BASE + PAGE, PAGE)
+    assert layout(process) == [(0, 1, 3), (2, 3, 3)]
+    assert [process.load(BASE + page * PAGE, 4) for page in (0, 2)] == [b"kept", b"kept"]
+    check(process.mm.machine)
