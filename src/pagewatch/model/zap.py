@@ -8,6 +8,7 @@ dropped: writeback may clean the page as soon as the entry is gone.
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
+    CARRIES_FRAME,
     DEVICE,
     DIRTY,
     HWPOISON,
@@ -17,6 +18,7 @@ from pagewatch.model.arch.format import (
     MARKER_POISON,
     MARKER_UFFD_WP,
     SWAP,
+    EntryFormat,
 )
 from pagewatch.model.fault.state import entry_is_wp
 from pagewatch.model.gather import Gather, Zap
@@ -30,6 +32,7 @@ from pagewatch.model.tlb import flush_range
 from pagewatch.model.walk import Span, Spot, seek
 
 if TYPE_CHECKING:
+    from pagewatch.model.machine import Machine
     from pagewatch.model.mm import Mm
     from pagewatch.model.vma import Vma
 
@@ -92,7 +95,7 @@ def _zap_absent(gather: Gather, vma: "Vma", spot: Spot, how: Zap) -> None:
     table, index, entry = spot.table, spot.slot, spot.entry
     fmt, machine = table.fmt, gather.mm.machine
     kind = spot.kind
-    if how is Zap.HOLE and kind in (SWAP, HWPOISON):
+    if how is Zap.HOLE and _is_private_copy(machine, fmt, entry):
         return
     if kind == MARKER:
         payload = fmt.marker(entry)
@@ -108,6 +111,14 @@ def _zap_absent(gather: Gather, vma: "Vma", spot: Spot, how: Zap) -> None:
         unmap(folio)
         machine.memory.put(folio, "zap: release device page")
     leave_marker(vma, table, index, entry, how)
+
+
+def _is_private_copy(machine: "Machine", fmt: EntryFormat, entry: int) -> bool:
+    """Whether what an entry stands for is no page of the file (``should_zap_cows``, ``should_zap_folio``)."""
+    kind = fmt.kind(entry)
+    if kind in CARRIES_FRAME and kind != HWPOISON:
+        return machine.memory.folio(fmt.pfn(entry)).anon
+    return kind in (SWAP, HWPOISON)
 
 
 def leave_marker(vma: "Vma", table: Table, index: int, entry: int, how: Zap) -> None:

@@ -44,6 +44,9 @@ DEVICE_EXCLUSIVE = 7
 MARKER = 8
 """Kind: a PTE marker; ``marker`` gives its payload. It stands for information, not for memory."""
 
+CARRIES_FRAME = frozenset({MIGRATION, HWPOISON, DEVICE, DEVICE_EXCLUSIVE})
+"""Kinds that are not present, but have a folio behind them (``is_pfn_swap_entry``)."""
+
 KIND_NAMES: tuple[str, ...] = (
     "none",
     "table",
@@ -160,7 +163,10 @@ class EntryFormat(Protocol):
         ...
 
     def flags(self, entry: int) -> int:
-        """All flags of a leaf or of a non-present entry, as one mask; 0 for NONE and TABLE."""
+        """All flags of a leaf or of a non-present entry, as one mask; 0 for NONE and TABLE.
+
+        UFFD_WP of a marker is that of the entry or of its payload.
+        """
         ...
 
     def pfn(self, entry: int) -> int:

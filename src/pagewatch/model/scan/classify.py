@@ -7,14 +7,10 @@ are plain ints in this room, for speed: those of :class:`~pagewatch.vocab.catego
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
-    DEVICE,
-    DEVICE_EXCLUSIVE,
-    HWPOISON,
+    CARRIES_FRAME,
     LEAF,
     MARKER,
     MARKER_GUARD,
-    MARKER_UFFD_WP,
-    MIGRATION,
     SOFT_DIRTY,
     UFFD_WP,
     EntryFormat,
@@ -35,8 +31,6 @@ PFNZERO = int(Category.PFNZERO)
 HUGE = int(Category.HUGE)
 SOFT = int(Category.SOFT_DIRTY)
 GUARD = int(Category.GUARD)
-
-_CARRIES_FOLIO = frozenset({MIGRATION, HWPOISON, DEVICE, DEVICE_EXCLUSIVE})
 
 
 def wp_allowed(vma: "Vma") -> bool:
@@ -94,11 +88,7 @@ class Classifier:
     @staticmethod
     def written(fmt: EntryFormat, entry: int) -> int:
         """WRITTEN or 0, all the kernel's fast path looks at: whether an entry lacks protection."""
-        if fmt.flags(entry) & UFFD_WP:
-            return 0
-        if not entry or fmt.kind(entry) == LEAF:
-            return WRITTEN
-        return 0 if fmt.marker(entry) & MARKER_UFFD_WP else WRITTEN
+        return 0 if fmt.flags(entry) & UFFD_WP else WRITTEN
 
     def huge(self, fmt: EntryFormat, entry: int) -> int:
         """Categories of an entry above the PTE level (``pagemap_thp_category``)."""
@@ -112,16 +102,13 @@ class Classifier:
         """Swap, migration, device, poison and every marker."""
         kind, flags = fmt.kind(entry), fmt.flags(entry)
         bits = SWAPPED
-        protected = flags & UFFD_WP
         if kind == MARKER:
-            payload = fmt.marker(entry)
-            protected = protected or payload & MARKER_UFFD_WP
-            if payload & MARKER_GUARD:
+            if fmt.marker(entry) & MARKER_GUARD:
                 bits |= self._guard
-        elif self._want_file and kind in _CARRIES_FOLIO:
+        elif self._want_file and kind in CARRIES_FRAME:
             folio = self._memory.find(fmt.pfn(entry))
             if folio is not None and not folio.anon:
                 bits |= FILE
         if self._soft and flags & SOFT_DIRTY:
             bits |= SOFT
-        return bits if protected else bits | WRITTEN
+        return bits if flags & UFFD_WP else bits | WRITTEN

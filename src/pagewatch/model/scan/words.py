@@ -3,7 +3,7 @@
 import errno
 from typing import TYPE_CHECKING
 
-from pagewatch.model.arch.format import LEAF, MARKER, MARKER_GUARD, MARKER_UFFD_WP, SOFT_DIRTY, SWAP, UFFD_WP
+from pagewatch.model.arch.format import CARRIES_FRAME, LEAF, MARKER_GUARD, SOFT_DIRTY, UFFD_WP
 from pagewatch.model.errors import os_error
 from pagewatch.model.hugetlb.entries import find
 from pagewatch.model.hugetlb.locks import reading
@@ -23,6 +23,9 @@ PM_GUARD = 1 << 58
 PM_FILE = 1 << 61
 PM_SWAP = 1 << 62
 PM_PRESENT = 1 << 63
+
+_FRAME = PM_SOFT_DIRTY - 1
+_TYPE_BITS = 5  # MAX_SWAPFILES_SHIFT
 
 
 def pagemap_words(mm: "Mm", position: int, count: int, *, show_frames: bool = False) -> list[int]:
@@ -57,11 +60,11 @@ def _word(mm: "Mm", address: int, *, show_frames: bool) -> int:
         word |= PM_SOFT_DIRTY
     if spot.kind == LEAF:
         return word | _present_word(mm.machine, spot, address, show_frames=show_frames)
-    return word | _absent_word(spot, show_frames=show_frames)
+    return word | _absent_word(mm.machine, spot, address, show_frames=show_frames)
 
 
 def _huge_word(mm: "Mm", vma: "Vma", address: int, *, show_frames: bool) -> int:
-    """Of an entry that is not present only the protection shows (``pagemap_hugetlb_range``)."""
+    """Of an entry that is not present only the protection shows; soft-dirty of none (``pagemap_hugetlb_range``)."""
     with reading(mm.machine, vma):
         page = find(mm, address, vma.page_bytes, "pagemap: walk")
         entry = 0 if page is None else page.read("pagemap: read")
@@ -71,8 +74,6 @@ def _huge_word(mm: "Mm", vma: "Vma", address: int, *, show_frames: bool) -> int:
         word = PM_UFFD_WP if fmt.flags(entry) & UFFD_WP else 0
         if fmt.kind(entry) != LEAF:
             return word
-        if mm.machine.quirks.soft_dirty and fmt.flags(entry) & SOFT_DIRTY:
-            word |= PM_SOFT_DIRTY
         folio = mm.machine.memory.folio(fmt.pfn(entry))
         word |= PM_PRESENT | (0 if folio.anon else PM_FILE)
         if mm.machine.memory.count_maps(folio, "pagemap: count leaves") == 1 and page.table.sharers == 1:
@@ -98,15 +99,20 @@ def _present_word(machine: "Machine", spot: Spot, address: int, *, show_frames: 
     return word | (PM_EXCLUSIVE if page_mapcount(machine, folio, page) == 1 else 0)
 
 
-def _absent_word(spot: Spot, *, show_frames: bool) -> int:
+def _absent_word(machine: "Machine", spot: Spot, address: int, *, show_frames: bool) -> int:
+    """Where a present page has its frame there are a type and an offset: of a slot, a frame or a marker's payload."""
     fmt, entry = spot.fmt, spot.entry
     word = PM_SWAP
-    marker = fmt.marker(entry) if spot.kind == MARKER else 0
-    if fmt.flags(entry) & UFFD_WP or marker & MARKER_UFFD_WP:
+    if fmt.flags(entry) & UFFD_WP:
         word |= PM_UFFD_WP
-    if marker & MARKER_GUARD:
+    if fmt.marker(entry) & MARKER_GUARD:
         word |= PM_GUARD
-    if show_frames and spot.kind == SWAP:
-        type_, offset = fmt.swap(entry)
-        word |= type_ | offset << 5
+    type_, offset = fmt.swap(entry)
+    if spot.kind in CARRIES_FRAME:
+        offset = fmt.pfn(entry)
+        folio = machine.memory.find(offset)
+        word |= PM_FILE if folio is not None and not folio.anon else 0
+    if show_frames:
+        offset += (address & (1 << fmt.shift) - 1) >> fmt.page_shift
+        word |= (type_ | offset << _TYPE_BITS) & _FRAME
     return word
