@@ -1,6 +1,9 @@
 """clear_refs: forgetting that pages were written or accessed (fs/proc/task_mmu.c).
 
 The address space is held for writing over change and flush: under the reading lock, writes were once lost.
+
+Still lost are writes to a page that was on a device when its bit was cleared. Of an entry that is not present only
+the bit goes; a writable one is restored writable when the page comes back, so its first store does not fault.
 """
 
 import errno

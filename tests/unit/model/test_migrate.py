@@ -13,6 +13,7 @@ from pagewatch.model.madvise import Advice
 from pagewatch.model.notifier import Event, SecondaryMmu
 from pagewatch.model.pages import folio_at
 from pagewatch.model.walk import Spot, seek
+from pagewatch.steps import WouldBlock
 from support.hardware import try_load, try_store
 from support.modelled import PAGE, Area
 
@@ -135,6 +136,40 @@ def test_a_locked_page_is_passed_over() -> None:
     assert folio is not None
     with folio.lock:
         assert move(area, 0, 1) == []
+
+
+@pytest.mark.parametrize("access", [lambda area: area.load(0), lambda area: area.process.pin(area.start, 1)])
+def test_who_needs_a_page_that_is_locked_on_the_device_sleeps(access: Callable[[Area], object]) -> None:
+    area = Area(1)
+    area.store(0)
+    move(area, 0, 1)
+    at_device = area.kernel.machine.memory.folio(spot(area, 0).fmt.pfn(spot(area, 0).entry))
+    with at_device.lock, pytest.raises(WouldBlock, match="wait for a page on a device"):
+        access(area)
+    assert spot(area, 0).kind == DEVICE
+    access(area)
+    assert spot(area, 0).kind == LEAF
+
+
+def test_whoever_holds_the_lock_of_a_page_on_the_device_every_pin_comes_through() -> None:
+    pinned: list[list[object]] = []
+
+    def build() -> list[Callable[[], None]]:
+        area, pins = Area(1), []
+        pinned.append(pins)
+        area.store(0)
+        move(area, 0, 1)
+        at_device = area.kernel.machine.memory.folio(spot(area, 0).fmt.pfn(spot(area, 0).entry))
+
+        def hold() -> None:
+            with at_device.lock:
+                pass
+
+        return [lambda: pins.append(area.process.pin(area.start, 1)), hold]
+
+    came_through = [(run.errors, run.deadlocked, len(pinned[-1])) == ({}, (), 1) for run in enumerate_traces(build)]
+    assert len(came_through) > 1
+    assert all(came_through)
 
 
 def test_a_page_shared_by_a_fork_moves_for_both() -> None:

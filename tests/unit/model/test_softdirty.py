@@ -59,6 +59,23 @@ def test_a_pinned_page_stays_writable_and_dirty() -> None:
         assert area.pages(DIRTY) == [0]
 
 
+@pytest.mark.parametrize(("cleared_there", "seen"), [(True, []), (False, [0])], ids=["on the device", "before"])
+def test_soft_dirty_cannot_see_a_store_to_a_page_that_was_on_a_device_when_it_was_cleared(
+    *, cleared_there: bool, seen: list[int]
+) -> None:
+    """clear_soft_dirty() takes the write bit from present entries alone; a device entry with it comes back writable."""
+    area = Area(1, quirks=TRACKED)
+    area.store(0)
+    for clears in (not cleared_there, cleared_there):
+        if clears:
+            area.process.clear_refs("4")
+        area.process.migrate_to_device(area.start, PAGE)
+    assert area.pages(DIRTY) == []
+    area.process.store(area.start, b"new")
+    assert area.load(0, 3) == b"new"
+    assert area.pages(DIRTY) == seen
+
+
 def test_without_the_option_it_succeeds_and_tracks_nothing() -> None:
     area = Area(2)
     area.process.clear_refs("4")

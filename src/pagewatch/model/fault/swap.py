@@ -64,8 +64,18 @@ def wait_for_migration(fault: Fault) -> None:
 
 
 def _back_to_ram(fault: Fault) -> Outcome:
-    """A CPU needs what a device holds: the driver moves the page back (``dev_pagemap_ops.migrate_to_ram``)."""
-    migrate_area(fault.mm, fault.address, fault.address + fault.mm.machine.page_bytes, Place.RAM)
+    """A CPU needs what a device holds: the driver moves the page back (``dev_pagemap_ops.migrate_to_ram``).
+
+    Who finds it locked sleeps until it is not (``softleaf_entry_wait_on_locked``). Kernels 6.15 to 7.0 tried again
+    at once, and could keep the holder of the lock from ever running.
+    """
+    machine = fault.mm.machine
+    moved = migrate_area(fault.mm, fault.address, fault.address + machine.page_bytes, Place.RAM)
+    if not moved:
+        with fault.table.lock:
+            folio = machine.memory.folio(fault.fmt.pfn(fault.spot.entry)) if fault.unchanged() else None
+        if folio is not None:
+            wait(folio.lock.key, WAIT, "fault: wait for a page on a device", folio.lock.is_free)
     return Outcome.DONE
 
 
