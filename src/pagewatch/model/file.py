@@ -11,8 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.errors import os_error
+from pagewatch.model.folioflags import clear_dirty, set_dirty
 from pagewatch.model.locks import Lock, RwLock
-from pagewatch.model.memory import Folio, Words, load_bytes, store_bytes
+from pagewatch.model.memory import Folio, Words, copied_words, load_bytes, store_bytes
 from pagewatch.model.swap import Swap
 from pagewatch.steps import READ, RMW, access
 
@@ -91,7 +92,7 @@ class FileMapping:
         slot = self.swapped.pop(index, None)
         if slot is not None:
             folio.words[0] = dict(self.machine.swap.slots[slot])
-            folio.dirty = True
+            folio.raw_dirty = True
             self.machine.swap.release(self.machine.memory, slot)
         elif index in self.disk:
             folio.words[0] = dict(self.disk[index])
@@ -166,7 +167,7 @@ class FileMapping:
         index, inside = divmod(offset, self.machine.page_bytes)
         folio = self.bring_in(index)
         store_bytes(folio, index - folio.index, inside, bytes(n_bytes), "zero part of a page")
-        folio.dirty = True
+        set_dirty(folio, "zero: dirty")
         self.machine.memory.put(folio, "zero: put")
 
     def write(self, offset: int, data: bytes) -> int:
@@ -186,7 +187,7 @@ class FileMapping:
                 stands = folio.mapping is self  # it may have been replaced by a huge one
                 if stands:
                     store_bytes(folio, index - folio.index, inside, part, "write: copy in")
-                    folio.dirty = True
+                    set_dirty(folio, "write: dirty")
                     position += len(part)
             self.machine.memory.put(folio, "write: put")
         return position
@@ -215,10 +216,10 @@ class FileMapping:
         self.remove(folio, "reclaim: page cache")
 
     def write_back(self, index: int) -> None:
-        """Copy a page to disk; the folio is clean then. Entries are the caller's business."""
+        """Copy a page to disk; the folio is clean until it is written again. Entries are the caller's business."""
         folio = self.folios[index]
-        self.disk[index] = dict(folio.words.get(index - folio.index, {}))
-        folio.dirty = False
+        clear_dirty(folio, "write back: clean")  # first: what is written meanwhile makes it dirty again
+        self.disk[index] = copied_words(folio, index - folio.index, "write back: copy")
 
     def __repr__(self) -> str:
         return f"<FileMapping {self.kind.name.lower()} #{self.number}, {self.n_bytes} bytes>"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, EXCLUSIVE, LEAF, MIGRATION, SOFT_DIRTY, UFFD_WP, WRITE, YOUNG
 from pagewatch.model.fault.state import leaf_flags
+from pagewatch.model.folioflags import is_exclusive
 from pagewatch.model.memory import has_content
 from pagewatch.model.migrate import restored_leaf
 from pagewatch.model.notifier import Event, invalidating
@@ -160,7 +161,7 @@ def _freeze(mm: "Mm", vma: "Vma", span: Span, folio: "Folio") -> None:  # noqa: 
             continue
         entry = table.exchange(index, 0, "split: clear entry")
         flags = fmt.flags(entry) & (WRITE | YOUNG | DIRTY | SOFT_DIRTY | UFFD_WP)
-        if not flags & WRITE and fmt.pfn(entry) - folio.pfn in folio.exclusive:
+        if not flags & WRITE and is_exclusive(folio, fmt.pfn(entry) - folio.pfn, "split: exclusive?"):
             flags |= EXCLUSIVE
         table.write(index, fmt.pfn_entry(MIGRATION, fmt.pfn(entry), flags), "split: migration entry")
         unmap(folio)

@@ -19,6 +19,7 @@ from pagewatch.model.arch.format import (
 )
 from pagewatch.model.areas import link
 from pagewatch.model.fault.state import is_cow, leaf_flags, maybe_mkwrite
+from pagewatch.model.folioflags import clear_exclusive, is_exclusive
 from pagewatch.model.hugetlb.fork import copy_huge
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, map_again, map_anon
@@ -127,7 +128,7 @@ def _copy_small(parent: "Mm", child: "Mm", vma: Vma, copy: Vma) -> None:
 def _is_pinned(machine: "Machine", spot: "Spot") -> bool:
     """Whether a huge leaf cannot be shared as a whole: a page of it may be pinned (``copy_huge_pmd``)."""
     folio = folio_at(machine, spot.fmt, spot.entry) if spot.kind == LEAF else None
-    if folio is None or not folio.exclusive:
+    if folio is None or not is_exclusive(folio, 0, "fork: exclusive?", folio.n_pages):
         return False
     return machine.memory.look_for_pins(folio, "fork: look for pins")
 
@@ -153,12 +154,14 @@ def _copy_leaf(child: "Mm", copy: Vma, table: "Table", index: int, address: int)
     folio = folio_at(machine, fmt, entry)
     if folio is not None:
         page = fmt.pfn(entry) - folio.pfn
-        exclusive = folio.anon and page in folio.exclusive
+        n_pages = 1 << fmt.shift - machine.page_shift
+        exclusive = is_exclusive(folio, page, "fork: exclusive?", n_pages)
         if exclusive and machine.memory.look_for_pins(folio, "fork: look for pins"):
             return _copy_pinned(child, copy, fmt.pfn(entry), folio, address)
         machine.memory.get(folio, "fork: share")
         map_again(folio)
-        folio.exclusive.difference_update(range(page, page + (1 << fmt.shift - machine.page_shift)))
+        if exclusive:
+            clear_exclusive(folio, page, "fork: not exclusive any more", n_pages)
     if is_cow(copy) and fmt.flags(entry) & WRITE:
         # Hardware may set dirty until the entry is read-only.
         entry = fmt.wrprotect(table.take_out(index, "fork: take out"))
@@ -206,7 +209,7 @@ def _copied_absent(child: "Mm", copy: Vma, table: "Table", index: int) -> int:
         folio = machine.memory.folio(fmt.pfn(entry))
         machine.memory.get(folio, "fork: share")
         map_again(folio)
-        folio.exclusive.clear()
+        clear_exclusive(folio, 0, "fork: not exclusive any more")
         if is_cow(copy) and flags & WRITE:
             entry = fmt.pfn_entry(DEVICE, fmt.pfn(entry), flags & ~WRITE)
             table.write(index, entry, "fork: share device entry")

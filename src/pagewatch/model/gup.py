@@ -15,6 +15,7 @@ from pagewatch.model.fault.handle import handle
 from pagewatch.model.fault.notify import sleep
 from pagewatch.model.fault.state import Access, Fault, Outcome, is_cow
 from pagewatch.model.file import FileKind
+from pagewatch.model.folioflags import is_exclusive
 from pagewatch.model.gup_fast import gup_fast
 from pagewatch.model.pins import Page, Want, grab, must_unshare
 from pagewatch.model.populate import EHWPOISON
@@ -149,7 +150,7 @@ def _may_write(mm: "Mm", vma: "Vma", flags: int, page: Page, want: Want) -> bool
         return False
     if mm.machine.quirks.soft_dirty and not flags & SOFT_DIRTY and not vma.flags & VM_SOFTDIRTY:
         return False
-    return page.folio.is_exclusive(page.number) and not (vma.uffd_wp and flags & UFFD_WP)
+    return is_exclusive(page.folio, page.number, "gup: exclusive?") and not (vma.uffd_wp and flags & UFFD_WP)
 
 
 def _access_of(want: Want, miss: _Miss) -> Access:

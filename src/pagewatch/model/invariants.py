@@ -172,7 +172,7 @@ def _leaf(mm: "Mm", vma: "Vma", where: str, address: int, spot: Spot, mapped: Co
     mapped[folio.pfn] += 1
     if flags & WRITE and not vma.flags & VM_SHARED:
         page = frame_of(spot.fmt, spot.entry, address) - folio.pfn
-        if not folio.anon or not folio.is_exclusive(page):
+        if not folio.anon or (0 if folio.hugetlb else page) not in folio.raw_exclusive:
             yield f"{where} makes a page writable that is not exclusive: {folio!r}"
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, LEAF, MARKER, MARKER_POISON, SWAP, YOUNG
+from pagewatch.model.folioflags import clear_dirty, set_lazy_free
 from pagewatch.model.foliosplit import split_large_folios
 from pagewatch.model.pages import folio_at
 from pagewatch.model.tlb import flush_range
@@ -40,8 +41,8 @@ def _mark(mm: "Mm", table: "Table", index: int) -> bool:
         return False
     if machine.memory.count_maps(folio, "lazy free: count leaves") != (1 if fmt.level else folio.n_pages):
         return False
-    folio.lazy_free = True
-    folio.dirty = False
+    clear_dirty(folio, "lazy free: clean")
+    set_lazy_free(folio, "lazy free: may be dropped")
     if not fmt.flags(entry) & (DIRTY | YOUNG):
         return False
     table.forget(index, DIRTY | YOUNG, "lazy free")

@@ -33,16 +33,16 @@ class Folio:
     __slots__ = (
         "_lock",
         "anon_vma",
-        "dirty",
-        "exclusive",
         "hugetlb",
         "index",
-        "lazy_free",
         "mapping",
         "order",
         "pfn",
         "pincount",
         "poisoned",
+        "raw_dirty",
+        "raw_exclusive",
+        "raw_lazy_free",
         "raw_mapcount",
         "raw_references",
         "swap_slot",
@@ -68,10 +68,12 @@ class Folio:
         """Page offset in the mapping, or linear page index of the anonymous mapping."""
         self.hugetlb = False
         """Whether it is a page of the hugetlb pool."""
-        self.exclusive: set[int] = set()
-        """Pages (by number within the folio) that only one address space maps (PageAnonExclusive)."""
-        self.dirty = False
-        self.lazy_free = False
+        self.raw_exclusive: set[int] = set()
+        """Pages (by number within the folio) that only one address space maps (PageAnonExclusive).
+
+        Whoever looks at this and the next two, or changes them, while others may, goes by :mod:`.folioflags`."""
+        self.raw_dirty = False
+        self.raw_lazy_free = False
         """Its contents may be dropped until it is dirty again (MADV_FREE)."""
         self.uptodate = True
         self.poisoned = False
@@ -102,10 +104,6 @@ class Folio:
         if self._lock is None:
             self._lock = Lock(("folio", self.pfn), "folio lock")
         return self._lock
-
-    def is_exclusive(self, page: int) -> bool:
-        """Whether only one address space maps that page; hugetlb keeps that of the head page only."""
-        return (0 if self.hugetlb else page) in self.exclusive
 
     def __repr__(self) -> str:
         kind = "anon" if self.anon else "file" if self.mapping else "kernel"
@@ -164,8 +162,8 @@ class Memory:
             inside = range(first, first + part.n_pages)
             part.raw_references = 0
             part.anon_vma, part.mapping, part.index = folio.anon_vma, folio.mapping, folio.index + first
-            part.dirty, part.lazy_free = folio.dirty, folio.lazy_free
-            part.exclusive = {page - first for page in inside if page in folio.exclusive}
+            part.raw_dirty, part.raw_lazy_free = folio.raw_dirty, folio.raw_lazy_free
+            part.raw_exclusive = {page - first for page in inside if page in folio.raw_exclusive}
             part.words = {page - first: folio.words[page] for page in inside if page in folio.words}
             if order and order not in self._large:
                 self._large.append(order)
@@ -248,14 +246,19 @@ class Memory:
 
     def copy_page(self, target: Folio, target_page: int, source: Folio, source_page: int, label: str) -> None:
         """Copy one page word by word; the target is not visible to anybody yet."""
-        pfn = source.pfn + source_page
-        access(("page", pfn), READ, label)
-        words = source.words.get(source_page, {})
-        copied: Words = {}
-        for word in sorted(words):
-            access(("word", pfn, word), READ, label)
-            copied[word] = words[word]
-        target.words[target_page] = copied
+        target.words[target_page] = copied_words(source, source_page, label)
+
+
+def copied_words(folio: Folio, page: int, label: str) -> Words:
+    """What one page holds, read word by word."""
+    pfn = folio.pfn + page
+    access(("page", pfn), READ, label)
+    words = folio.words.get(page, {})
+    copied: Words = {}
+    for word in sorted(words):
+        access(("word", pfn, word), READ, label)
+        copied[word] = words[word]
+    return copied
 
 
 def _halves(order: int, at: int) -> list[tuple[int, int]]:

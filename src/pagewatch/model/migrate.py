@@ -28,6 +28,7 @@ from pagewatch.model.arch.format import (
     EntryFormat,
 )
 from pagewatch.model.fault.state import leaf_flags, maybe_mkwrite
+from pagewatch.model.folioflags import is_dirty, is_exclusive, is_lazy_free, set_exclusive
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, keep_dirty, map_again, unmap
 from pagewatch.model.rmap import mappings_of, rmap_locked
@@ -120,7 +121,8 @@ def _make_migration_entry(mm: "Mm", table: "Table", index: int, address: int, fo
     """Replace an entry of the folio and drop its reference; False for a pinned page, which stays."""
     fmt, quirks = table.fmt, mm.machine.quirks
     entry = table.exchange(index, 0, "migrate: clear")
-    if folio.anon and 0 in folio.exclusive:
+    exclusive = is_exclusive(folio, 0, "migrate: exclusive?")
+    if exclusive:
         # Who pins without a lock looks at the entry again after pinning: so clear and flush, then look for pins.
         flush_range(mm, address, address + mm.machine.page_bytes)
         if mm.machine.memory.look_for_pins(folio, "migrate: look for pins"):
@@ -129,7 +131,7 @@ def _make_migration_entry(mm: "Mm", table: "Table", index: int, address: int, fo
     if fmt.kind(entry) == LEAF and not quirks.migrate_drops_dirty:
         keep_dirty(folio, fmt, entry)
     flags = fmt.flags(entry) & (WRITE | YOUNG | DIRTY | SOFT_DIRTY | UFFD_WP)
-    if not flags & WRITE and 0 in folio.exclusive:
+    if not flags & WRITE and exclusive:
         flags |= EXCLUSIVE
     table.write(index, fmt.pfn_entry(MIGRATION, folio.pfn, flags), "migrate: migration entry")
     unmap(folio)
@@ -159,7 +161,8 @@ def _move(machine: "Machine", folio: "Folio", to: Place) -> None:
     new = machine.memory.alloc()
     machine.memory.copy_page(new, 0, folio, 0, "migrate: copy")
     new.anon_vma, new.index = folio.anon_vma, folio.index
-    new.dirty, new.lazy_free = folio.dirty, folio.lazy_free
+    new.raw_dirty = is_dirty(folio, "migrate: dirty?")
+    new.raw_lazy_free = is_lazy_free(folio, "migrate: may be dropped?")
     _replace_migration_entries(machine, folio, new, to)
     machine.memory.put(new, "migrate: moved")
 
@@ -176,11 +179,11 @@ def _replace_migration_entries(machine: "Machine", old: "Folio", new: "Folio", p
                     continue
                 flags = fmt.flags(entry)
                 if new.anon and flags & (WRITE | EXCLUSIVE):
-                    new.exclusive.add(0)
+                    set_exclusive(new, 0, "migrate: exclusive")
                 mm.machine.memory.get(new, "migrate: map")
                 map_again(new)
                 # It may have been cleaned since.
-                kept = flags if new.dirty else flags & ~DIRTY
+                kept = flags if is_dirty(new, "migrate: cleaned since?") else flags & ~DIRTY
                 leaf = restored_leaf(mm, vma, new.pfn, kept)
                 replacement = _device_entry(fmt, new, flags) if place is Place.DEVICE else leaf
                 spot.table.write(spot.slot, replacement, "migrate: replace migration entry")

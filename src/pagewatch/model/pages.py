@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, SPECIAL, EntryFormat
+from pagewatch.model.folioflags import set_dirty
 from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.steps import RMW, access
 
@@ -37,7 +38,7 @@ def map_anon(mm: "Mm", vma: "Vma", folio: "Folio", address: int, *, page: int = 
     """
     folio.anon_vma = prepare_anon_vma(mm, vma)
     folio.index = vma.index_of(address, mm.machine.page_shift) - page
-    folio.exclusive.update(range(page, page + n_pages))
+    folio.raw_exclusive.update(range(page, page + n_pages))  # nobody else can find it yet
     _count(folio, 1, "rmap: add anon")
 
 
@@ -54,7 +55,7 @@ def unmap(folio: "Folio") -> None:
 def keep_dirty(folio: "Folio | None", fmt: EntryFormat, entry: int) -> None:
     """Carry a cleared leaf's dirty bit to its folio, which nobody else will know of then."""
     if folio is not None and fmt.flags(entry) & DIRTY:
-        folio.dirty = True
+        set_dirty(folio, "rmap: keep dirty")
 
 
 def _count(folio: "Folio", change: int, label: str) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pagewatch.model.fault.state import is_cow
+from pagewatch.model.folioflags import is_dirty, is_exclusive, set_dirty
 from pagewatch.model.memory import PIN_BIAS, load_bytes, store_bytes
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def must_unshare(folio: "Folio", page: int, want: Want, vma: "Vma | None") -> bo
         return False
     if not folio.anon:
         return Want.LONGTERM in want and (vma is None or is_cow(vma))
-    return not folio.is_exclusive(page)
+    return not is_exclusive(folio, page, "gup: exclusive?")
 
 
 class Pin:
@@ -124,8 +125,9 @@ class Pin:
     def release(self) -> None:
         """Let go; pages pinned for writing are dirty then (``unpin_user_pages_dirty_lock``). Twice is no error."""
         for folio, _ in self.pages:
-            if Want.WRITE in self._want:
-                folio.dirty = True
+            if Want.WRITE in self._want and not is_dirty(folio, "unpin: dirty already?"):
+                with folio.lock:
+                    set_dirty(folio, "unpin: dirty")
             release(self._machine.memory, folio, self._want)
         self.pages = ()
 

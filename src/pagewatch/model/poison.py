@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import HWPOISON, LEAF, MARKER_POISON
 from pagewatch.model.file import FileKind
+from pagewatch.model.folioflags import is_dirty
 from pagewatch.model.foliosplit import try_split_folio
 from pagewatch.model.hugetlb.entries import HugePage, find
 from pagewatch.model.hugetlb.locks import owned_file, writing
@@ -69,7 +70,12 @@ def _fail_page(machine: "Machine", folio: "Folio") -> None:
     with rmap_locked(folio):
         for mm, _, address in mappings_of(machine, folio):
             _collect_dirty(mm, folio, address)
-    lost = folio.anon or folio.dirty or folio.mapping is None or folio.mapping.kind is not FileKind.DISK
+    lost = (
+        folio.anon
+        or is_dirty(folio, "memory failure: dirty?")
+        or folio.mapping is None
+        or folio.mapping.kind is not FileKind.DISK
+    )
     with rmap_locked(folio):
         for mm, _, address in mappings_of(machine, folio):
             _unmap_failed(mm, folio, address, lost=lost)

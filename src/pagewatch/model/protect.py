@@ -25,6 +25,7 @@ from pagewatch.model.arch.format import (
 )
 from pagewatch.model.change import Change
 from pagewatch.model.fault.state import leaf_flags
+from pagewatch.model.folioflags import is_exclusive
 from pagewatch.model.hugetlb.protect import change_huge_protection
 from pagewatch.model.pages import folio_at
 from pagewatch.model.tables import Table
@@ -128,7 +129,7 @@ def _may_be_writable(mm: "Mm", vma: "Vma", fmt: EntryFormat, entry: int) -> bool
     if vma.flags & VM_SHARED:
         return bool(flags & DIRTY)
     folio = folio_at(mm.machine, fmt, entry)
-    return folio is not None and folio.anon and fmt.pfn(entry) - folio.pfn in folio.exclusive
+    return folio is not None and is_exclusive(folio, fmt.pfn(entry) - folio.pfn, "protect: exclusive?")
 
 
 def _change_marker(table: Table, index: int, entry: int, change: Change) -> bool:

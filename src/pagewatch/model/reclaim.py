@@ -6,12 +6,13 @@ page's protection lives on as a marker.
 
 from typing import TYPE_CHECKING
 
-from pagewatch.model.arch.format import DIRTY, EXCLUSIVE, LEAF, SOFT_DIRTY, UFFD_WP
+from pagewatch.model.arch.format import EXCLUSIVE, LEAF, SOFT_DIRTY, UFFD_WP
 from pagewatch.model.file import FileKind
+from pagewatch.model.folioflags import is_dirty, is_exclusive, is_lazy_free
 from pagewatch.model.foliosplit import split_large_folios
 from pagewatch.model.gather import Gather, Zap
 from pagewatch.model.notifier import Event, invalidating
-from pagewatch.model.pages import folio_at, unmap
+from pagewatch.model.pages import folio_at, keep_dirty, unmap
 from pagewatch.model.swap import SWAP_TYPE
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.walk import locked_spans
@@ -48,7 +49,7 @@ def _can_leave(machine: "Machine", folio: "Folio") -> bool:
         return False
     if memory.look_for_pins(folio, "page out: pinned already?"):
         return False
-    return not folio.anon or folio.lazy_free or machine.swap.on
+    return not folio.anon or machine.swap.on or is_lazy_free(folio, "page out: may be dropped?")
 
 
 def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: int) -> None:
@@ -68,7 +69,7 @@ def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: i
         _page_out_anon(mm, table, index, entry, folio)
     else:
         leave_marker(vma, table, index, entry, Zap.DONTNEED)
-        folio.dirty |= bool(fmt.flags(entry) & DIRTY)
+        keep_dirty(folio, fmt, entry)
     gather = Gather(mm)
     gather.add(address, machine.page_bytes, folio)
     unmap(folio)
@@ -80,8 +81,8 @@ def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: i
 def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Folio") -> None:
     fmt, swap = table.fmt, mm.machine.swap
     flags = fmt.flags(entry)
-    folio.dirty |= bool(flags & DIRTY)
-    if folio.lazy_free and not folio.dirty:
+    keep_dirty(folio, fmt, entry)
+    if is_lazy_free(folio, "page out: may be dropped?") and not is_dirty(folio, "page out: dirty?"):
         return  # MADV_FREE, and not written since: the contents go, and the entry stays empty
     offset = folio.swap_slot[1] if folio.swap_slot is not None else None
     if offset is None or offset not in swap.slots:
@@ -89,7 +90,7 @@ def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Fol
     else:
         swap.slots[offset] = dict(folio.words.get(0, {}))
         swap.duplicate(offset)
-    kept = flags & (SOFT_DIRTY | UFFD_WP) | (EXCLUSIVE if 0 in folio.exclusive else 0)
+    kept = flags & (SOFT_DIRTY | UFFD_WP) | (EXCLUSIVE if is_exclusive(folio, 0, "page out: exclusive?") else 0)
     table.write(index, fmt.swap_entry(SWAP_TYPE, offset, kept), "page out: swap entry")
 
 
@@ -101,10 +102,10 @@ def _drop_cached(folio: "Folio") -> None:
     if file.machine.memory.count(folio, "page out: count references") > 1:
         return
     if file.kind is FileKind.DISK:
-        if folio.dirty:
+        if is_dirty(folio, "page out: dirty?"):
             file.write_back(index)
         file.remove(folio, "page out: page cache")
-    elif file.kind is FileKind.SHMEM and not folio.dirty:
+    elif file.kind is FileKind.SHMEM and not is_dirty(folio, "page out: dirty?"):
         file.remove(folio, "page out: nothing to keep")  # zeros that were only read: a hole again
     elif file.kind is FileKind.SHMEM and file.machine.swap.on:
         file.swap_out(index, file.machine.swap)

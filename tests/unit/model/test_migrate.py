@@ -202,7 +202,7 @@ def test_file_pages_are_put_back_with_their_dirty_bit() -> None:
     area.store(0)
     assert move(area, 0, 1) == []
     assert spot(area, 0).fmt.flags(spot(area, 0).entry) & (DIRTY | WRITE) == DIRTY | WRITE
-    assert file.folios[0].dirty
+    assert file.folios[0].raw_dirty
     check(kernel.machine)
 
 

@@ -21,6 +21,7 @@ from pagewatch.model.collapse.find import find_directory, revalidate
 from pagewatch.model.collapse.result import Result
 from pagewatch.model.fault.handle import handle
 from pagewatch.model.fault.state import Access, Fault, Outcome, entry_is_wp, leaf_flags, maybe_mkwrite
+from pagewatch.model.folioflags import is_exclusive
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, map_anon, unmap
 from pagewatch.model.rmap import prepare_anon_vma
@@ -116,7 +117,7 @@ def _survey(mm: "Mm", vma: "Vma", table: "Table") -> _Found:
             found.result = _check_source(machine.memory, folio)
             if folio is not None:
                 found.sources[index] = folio
-                found.shared += fmt.pfn(entry) - folio.pfn not in folio.exclusive
+                found.shared += not is_exclusive(folio, fmt.pfn(entry) - folio.pfn, "collapse: exclusive?")
                 found.writable += bool(fmt.flags(entry) & WRITE)
         if found.result is not Result.SUCCEED:
             return found

@@ -87,8 +87,8 @@ def _fill(file: "FileMapping", first: int, new: "Folio", taken: "list[Folio]") -
         for folio in taken:
             folio.mapping = None
             folio.raw_references -= 1  # the page cache's; ours is left
+        new.raw_dirty = True
         file.insert(first, new)
-        new.dirty = True
     return Result.SUCCEED
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
 from pagewatch.model.file import FileKind, FileMapping
+from pagewatch.model.folioflags import set_dirty
 from pagewatch.model.memory import Folio
 from pagewatch.model.pages import map_again, map_anon
 from pagewatch.model.rmap import prepare_anon_vma
@@ -71,7 +72,8 @@ def _map_cached(fault: Fault, folio: Folio, index: int) -> Outcome:
             memory.put(folio, "fault: lost the race")
             return Outcome.DONE
         flags, table = leaf_flags(fault.mm.machine, vma), fault.table
-        folio.dirty |= fault.writing
+        if fault.writing:
+            set_dirty(folio, "fault: dirty file page")
         protect = fault.was_wp()
         for slot in _slots_to_map(fault, folio, index):
             entry = fmt.leaf(folio.pfn + index - folio.index + slot - fault.spot.slot, flags)

@@ -4,6 +4,7 @@ from pagewatch.model.arch.format import LEAF, MIGRATION, UFFD_WP, WRITE
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Access, Fault, Outcome, leaf_flags, maybe_mkwrite
 from pagewatch.model.fault.swap import wait_for_migration
+from pagewatch.model.folioflags import is_exclusive, set_dirty, set_exclusive
 from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, map_again, map_anon
@@ -74,7 +75,7 @@ def _write_protected(fault: Fault, *, protected: bool) -> Outcome | None:
             return _replace_zero(fault)
         if folio is not None and _may_reuse(fault, folio):
             if fault.access is not Access.UNSHARE:
-                folio.exclusive.update(range(folio.n_pages))
+                set_exclusive(folio, 0, "fault: exclusive now", folio.n_pages)
                 entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.mkyoung(fault.spot.entry)), vma)
                 fault.set_entry(entry, "fault: make huge writable")
             return Outcome.DONE
@@ -83,7 +84,9 @@ def _write_protected(fault: Fault, *, protected: bool) -> Outcome | None:
 
 
 def _may_reuse(fault: Fault, folio: Folio) -> bool:
-    return 0 in folio.exclusive or fault.mm.machine.memory.count(folio, "fault: count references") == 1
+    if is_exclusive(folio, 0, "fault: exclusive?"):
+        return True
+    return fault.mm.machine.memory.count(folio, "fault: count references") == 1
 
 
 def _replace_zero(fault: Fault) -> Outcome:
@@ -152,7 +155,7 @@ def _map_cached(fault: Fault, start: int) -> Outcome | None:
         if mapped:
             entry = fault.fmt.leaf(folio.pfn, leaf_flags(machine, vma))
             if fault.writing:
-                folio.dirty = True
+                set_dirty(folio, "fault: dirty file page")
                 entry = maybe_mkwrite(fault.fmt, fault.fmt.mkdirty(entry), vma)
             map_again(folio)
             fault.set_entry(entry, "fault: map huge file page")

@@ -15,6 +15,7 @@ from pagewatch.model.arch.format import (
     UFFD_WP,
 )
 from pagewatch.model.fault.state import Fault, Outcome, leaf_flags
+from pagewatch.model.folioflags import set_exclusive
 from pagewatch.model.memory import Folio
 from pagewatch.model.migrate import Place, migrate_area
 from pagewatch.model.pages import map_again
@@ -100,7 +101,7 @@ def _swap_in(fault: Fault) -> Outcome:
         folio.anon_vma = prepare_anon_vma(mm, vma)
         folio.index = vma.index_of(fault.address, machine.page_shift)
         if exclusive:
-            folio.exclusive.add(0)
+            set_exclusive(folio, 0, "swap in: exclusive")
         map_again(folio)
         fault.set_entry(_entry_of(fault, folio, flags, exclusive=exclusive), "swap in: map")
     # A write that still finds the entry read-only faults again, through the copy-on-write path.

@@ -3,6 +3,7 @@
 from pagewatch.model.arch.format import SOFT_DIRTY, UFFD_WP
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Access, Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
+from pagewatch.model.folioflags import is_exclusive, set_dirty, set_exclusive
 from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, change_secondary, invalidating
 from pagewatch.model.pages import folio_at, keep_dirty, map_anon, unmap
@@ -60,19 +61,19 @@ def _write_shared(fault: Fault, folio: Folio | None) -> Outcome:
 
 def _reuse_shared(fault: Fault, folio: Folio | None) -> None:
     if folio is not None:
-        folio.dirty = True
+        set_dirty(folio, "fault: dirty shared page")
     _reuse(fault)
 
 
 def _may_reuse(fault: Fault, folio: Folio) -> bool:
     """Whether nobody else can see the anonymous page (``wp_can_reuse_anon_folio``); it is exclusive then."""
     page = fault.fmt.pfn(fault.spot.entry) - folio.pfn
-    if page in folio.exclusive:
+    if is_exclusive(folio, page, "fault: exclusive?"):
         return True
     # A swap cache that still holds the folio serves another entry, so its reference says "shared".
     if folio.order or fault.mm.machine.memory.count(folio, "fault: count references") > 1:
         return False
-    folio.exclusive.add(page)
+    set_exclusive(folio, page, "fault: exclusive now")
     return True
 
 

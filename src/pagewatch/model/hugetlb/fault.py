@@ -18,6 +18,7 @@ from pagewatch.model.arch.format import (
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Access, Fault, Outcome, leaf_flags
 from pagewatch.model.file import FileMapping
+from pagewatch.model.folioflags import set_exclusive
 from pagewatch.model.hugetlb.entries import HugePage, find
 from pagewatch.model.hugetlb.locks import fault_mutex, owned_file, reading
 from pagewatch.model.hugetlb.tables import make
@@ -150,7 +151,7 @@ def _write_protected(fault: Fault, page: HugePage, entry: int) -> Outcome:
     folio = memory.folio(fmt.pfn(entry))
     if vma.flags & VM_SHARED or (folio.anon and memory.count_maps(folio, "hugetlb fault: count leaves") == 1):
         if folio.anon:
-            folio.exclusive.add(0)
+            set_exclusive(folio, 0, "hugetlb fault: exclusive now")
         if not unshare and vma.flags & VM_WRITE:
             page.write(fmt.mkwrite(fmt.mkdirty(entry)), "hugetlb fault: make writable")
         return Outcome.DONE

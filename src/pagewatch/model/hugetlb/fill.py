@@ -41,8 +41,8 @@ def copy_huge_page(mm: "Mm", vma: "Vma", address: int, data: bytes, *, protect: 
                 store_bytes(folio, number, 0, part, "copy: from user")
         if shared:
             machine.memory.get(folio, "copy: page cache")
+            folio.raw_dirty = True
             file.insert(index, folio)
-            folio.dirty = True
         _install(mm, vma, address, folio, protect=protect, writable=True)
 
 

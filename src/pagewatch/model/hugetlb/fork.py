@@ -15,6 +15,7 @@ from pagewatch.model.arch.format import (
     EntryFormat,
 )
 from pagewatch.model.fault.state import is_cow
+from pagewatch.model.folioflags import clear_exclusive, is_exclusive
 from pagewatch.model.hugetlb.entries import HugePage, find
 from pagewatch.model.hugetlb.fault import leaf_of, new_folio
 from pagewatch.model.hugetlb.locks import reading
@@ -68,11 +69,13 @@ def _copied_leaf(child: "Mm", copy: "Vma", source: HugePage, target: HugePage, e
     """Share a page, or copy it where it is pinned (``hugetlb_try_dup_anon_rmap``)."""
     fmt, memory = source.fmt, child.machine.memory
     folio = memory.folio(fmt.pfn(entry))
-    if folio.anon and 0 in folio.exclusive and memory.look_for_pins(folio, "fork: look for pins"):
+    exclusive = is_exclusive(folio, 0, "fork: exclusive?")
+    if exclusive and memory.look_for_pins(folio, "fork: look for pins"):
         return _copied_pinned(child, copy, target, folio)
     memory.get(folio, "fork: share")
     map_again(folio)
-    folio.exclusive.discard(0)
+    if exclusive:
+        clear_exclusive(folio, 0, "fork: not exclusive any more")
     if is_cow(copy):
         entry = fmt.wrprotect(source.take("fork: take out"))
         source.write(entry, "fork: write-protect")

@@ -176,8 +176,8 @@ def _place(mm: "Mm", vma: "Vma", address: int, folio: "Folio", *, protect: bool)
         mm.machine.memory.put(folio, "fill: cached already")
         raise os_error(errno.EEXIST, "userfaultfd")
     mm.machine.memory.get(folio, "fill: page cache")
+    folio.raw_dirty = True
     vma.file.insert(index, folio)
-    folio.dirty = True
     _install(mm, vma, address, folio, 0, protect=protect)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pagewatch.model.arch.format import DIRTY, EXCLUSIVE, LEAF, MIGRATION, NONE, SOFT_DIRTY, SWAP
 from pagewatch.model.errors import os_error
 from pagewatch.model.fault.state import leaf_flags, maybe_mkwrite
+from pagewatch.model.folioflags import is_exclusive
 from pagewatch.model.foliosplit import try_split_folio
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, zero_leaf
@@ -135,7 +136,7 @@ def _check_owned(mm: "Mm", spot: Spot) -> "Folio | None":
     folio = folio_at(mm.machine, fmt, spot.entry)
     if folio is None or memory.is_zero(folio):
         return None
-    if not folio.is_exclusive(fmt.pfn(spot.entry) - folio.pfn):
+    if not is_exclusive(folio, fmt.pfn(spot.entry) - folio.pfn, "move: exclusive?"):
         raise os_error(errno.EBUSY, _WHAT)
     return folio
 

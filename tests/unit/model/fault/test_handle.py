@@ -139,9 +139,9 @@ def test_a_disk_file_is_told_of_the_first_store_only() -> None:
     area = Area(1, process=kernel.spawn(), file=file, shared=True)
     area.load(0)
     assert not flags(area, 0) & WRITE
-    assert not file.folios[0].dirty
+    assert not file.folios[0].raw_dirty
     area.store(0)
-    assert file.folios[0].dirty
+    assert file.folios[0].raw_dirty
 
 
 def test_a_leftover_marker_of_an_area_nobody_watches_is_erased() -> None:
