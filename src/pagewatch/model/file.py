@@ -15,7 +15,7 @@ from pagewatch.model.folioflags import clear_dirty, set_dirty
 from pagewatch.model.locks import Lock, RwLock
 from pagewatch.model.memory import Folio, Words, copied_words, load_bytes, store_bytes
 from pagewatch.model.swap import Swap
-from pagewatch.steps import READ, RMW, access
+from pagewatch.steps import READ, RMW, WAIT, Whole, access, wait
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
@@ -91,19 +91,26 @@ class FileMapping:
         folio = self.new_folio()
         slot = self.swapped.pop(index, None)
         if slot is not None:
-            folio.words[0] = dict(self.machine.swap.slots[slot])
+            folio.words[0] = dict(self.machine.swap.slots[slot])  # nobody else knows of the slot
             folio.raw_dirty = True
-            self.machine.swap.release(self.machine.memory, slot)
         elif index in self.disk:
             folio.words[0] = dict(self.disk[index])
-        self.insert(index, folio)
+        self.insert(index, folio)  # in the step in which it was found missing
+        if slot is not None:
+            self.machine.swap.release(self.machine.memory, slot)
         return folio
 
     def _try_get(self, index: int, folio: Folio) -> bool:
-        """Take a reference to what was just looked up, unless it has left the cache (``filemap_get_entry``)."""
+        """Take a reference to what was just looked up, unless it has left the cache (``filemap_get_entry``).
+
+        While it is frozen, to be split, the kernel looks again and again.
+        """
         memory = self.machine.memory
-        if memory.try_get(folio.pfn, "page cache: get") is None:
+        if not memory.try_get_folio(folio, "page cache: get"):
+            key = ("cache", self.number, index)
+            wait(key, WAIT, "page cache: wait for another folio", lambda: self.folios.get(index) is not folio)
             return False
+        access(("cache", self.number, index), READ, "page cache: look again")
         if self.folios.get(index) is folio:
             return True
         memory.put(folio, "page cache: put")
@@ -137,11 +144,20 @@ class FileMapping:
         for page in range(0, folio.n_pages, self.step_pages):
             self.folios[index + page] = folio
 
-    def remove(self, folio: Folio, label: str) -> None:
-        """Take a folio out of the cache and drop the cache's reference (``filemap_remove_folio``)."""
+    def announce_replacement(self, label: str) -> None:
+        """Announce that folios of many page offsets are looked at and replaced, as under the lock of the tree."""
+        access(Whole(("cache", self.number)), RMW, label)
+
+    def remove(self, folio: Folio, label: str, slot: int | None = None) -> None:
+        """Take a folio out of the cache and drop the cache's reference (``filemap_remove_folio``).
+
+        :param slot: where in swap the page is from now on.
+        """
         for page in range(0, folio.n_pages, self.step_pages):
             access(("cache", self.number, folio.index + page), RMW, label)
             self.folios.pop(folio.index + page, None)
+            if slot is not None:
+                self.swapped[folio.index + page] = slot
         folio.mapping = None
         self.machine.memory.put(folio, label)
 
@@ -212,8 +228,8 @@ class FileMapping:
     def swap_out(self, index: int, swap: Swap) -> None:
         """Move one page of a memfd to swap; it is mapped nowhere any more (``shmem_writeout``)."""
         folio = self.folios[index]
-        self.swapped[index] = swap.write_out(folio.words.get(index - folio.index, {}))
-        self.remove(folio, "reclaim: page cache")
+        slot = swap.write_out(folio.words.get(index - folio.index, {}))
+        self.remove(folio, "reclaim: page cache", slot)
 
     def write_back(self, index: int) -> None:
         """Copy a page to disk; the folio is clean until it is written again. Entries are the caller's business."""

@@ -23,7 +23,6 @@ from pagewatch.model.thp import split_huge
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.unmap import unmap_file_folio
 from pagewatch.model.walk import Span, for_each_leaf, locked_spans
-from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
     from pagewatch.model.file import FileMapping
@@ -96,7 +95,7 @@ def try_split_folio(machine: "Machine", folio: "Folio", *, at: int | None = None
 
     :param at: the page of a file's folio that shall be alone, the rest in halves; without, all are alone.
     """
-    if machine.memory.try_get(folio.pfn, "split: hold") is not folio:
+    if not machine.memory.try_get_folio(folio, "split: hold"):
         return False
     if not folio.lock.try_acquire():
         machine.memory.put(folio, "split: locked")
@@ -115,10 +114,11 @@ def _split_cached(folio: "Folio", file: "FileMapping", at: int | None) -> bool:
     """A page-cache folio: it is mapped nowhere any more, and its parts take its place in the cache."""
     memory = file.machine.memory
     unmap_file_folio(file, folio)
-    if memory.count(folio, "split: count references") != 2:  # the page cache's and ours
+    if not memory.freeze(folio, 2, "split: freeze"):  # the page cache's and ours
         return False
-    for part in memory.split(folio, at):
-        part.raw_references = 1
+    parts = memory.split(folio, at)
+    file.announce_replacement("split: replace in the page cache")
+    for part in parts:
         file.insert(part.index, part)
     folio.mapping = None
     return True
@@ -130,14 +130,13 @@ def _split_anonymous(machine: "Machine", folio: "Folio", root: AnonVma, *, zero_
     with root.lock.exclusive:
         for mm, vma, span in _spans(machine, folio):
             _freeze(mm, vma, span, folio)
-        in_use = memory.count(folio, "split: count references") != 1
-        pages = {} if in_use else {page.pfn: page for page in memory.split(folio)}
+        frozen = memory.freeze(folio, 1, "split: freeze")
+        pages = {page.pfn: page for page in memory.split(folio)} if frozen else {}
         for mm, vma, span in _spans(machine, folio):
             _thaw(mm, vma, span, folio, pages, zero_pages=zero_pages)
     for page in pages.values():
-        if not page.raw_references:
-            del memory.folios[page.pfn]  # mapped nowhere
-    return not in_use
+        memory.put(page, "split: release a part")  # those that are mapped nowhere go
+    return frozen
 
 
 def _spans(machine: "Machine", folio: "Folio") -> Iterator[tuple["Mm", "Vma", Span]]:
@@ -182,8 +181,7 @@ def _thaw(mm: "Mm", vma: "Vma", span: Span, folio: "Folio", pages: "dict[int, Fo
             leaf = zero_leaf(machine, fmt, leaf_flags(machine, vma))
             leaf = fmt.mkuffd_wp(leaf) if flags & UFFD_WP else leaf
         else:
-            access(("refs", owner.pfn), RMW, "split: a reference for the leaf")
-            owner.raw_references += 1
+            machine.memory.get(owner, "split: a reference for the leaf")
             map_again(owner)
             leaf = restored_leaf(mm, vma, pfn, flags)
         table.write(index, leaf, "split: map again")

@@ -33,14 +33,13 @@ if TYPE_CHECKING:
 def gup_fast(mm: "Mm", cpu: "Cpu", start: int, n_pages: int, want: Want) -> list[Page]:
     """Grab as many pages from ``start`` on (bytes) as can be had without a lock."""
     page_bytes = mm.machine.page_bytes
-    if cpu not in mm.cpus:  # who calls runs there, so flushes have to reach it
-        mm.cpus.append(cpu)
     minds_forks = Want.PIN in want and not mm.machine.quirks.gup_fast_ignores_forks
     sequence = _write_protect_sequence(mm)
     if minds_forks and sequence & 1:
         return []
     pages: list[Page] = []
     with cpu.interrupts_off(), mm.machine.rcu:
+        cpu.run(mm)  # who calls runs there, so flushes have to reach it
         for address in range(start, start + n_pages * page_bytes, page_bytes):
             page = _one(mm, address, want)
             if page is None:

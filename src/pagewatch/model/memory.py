@@ -78,7 +78,7 @@ class Folio:
         self.uptodate = True
         self.poisoned = False
         self.swap_slot: tuple[int, int] | None = None
-        """Where its swap-cache copy stands, if any."""
+        """Where it was read from; whether the swap cache still holds it says :meth:`.swap.Swap.holds`."""
         self.words: dict[int, Words] = {}
         """Contents: page within the folio -> word within the page -> value."""
         self._lock: Lock | None = None
@@ -113,7 +113,7 @@ class Folio:
 class Memory:
     """The frame allocator."""
 
-    __slots__ = ("_below", "_huge_zero", "_large", "_next_pfn", "folios", "page_bytes", "zero")
+    __slots__ = ("_below", "_blocks", "_huge_zero", "_large", "_next_pfn", "folios", "page_bytes", "zero")
 
     def __init__(self, page_bytes: int) -> None:
         """:param page_bytes: size of the smallest page."""
@@ -121,6 +121,8 @@ class Memory:
         self.folios: dict[int, Folio] = {}
         """Living folios by first frame."""
         self._large: list[int] = []
+        self._blocks: dict[int, set[int]] = {}
+        """What was allocated large, ever: order -> first frames. So of a frame that never changes."""
         self._next_pfn = 0x100
         self._below: Iterator[int] = iter(())
         self.zero = self.alloc()
@@ -135,8 +137,10 @@ class Memory:
             self._below = iter(range(self._next_pfn, pfn))
         self._next_pfn = pfn + n_pages
         folio = self.folios[pfn] = Folio(pfn, order)
-        if order and order not in self._large:
-            self._large.append(order)
+        if order:
+            self._blocks.setdefault(order, set()).add(pfn)
+            if order not in self._large:
+                self._large.append(order)
         return folio
 
     def huge_zero(self, order: int) -> Folio:
@@ -150,17 +154,17 @@ class Memory:
         return folio is self.zero or folio is self._huge_zero
 
     def split(self, folio: Folio, at: int | None = None) -> list[Folio]:
-        """Make several folios of one, with its state; references are the caller's to set.
+        """Make several folios of one that is frozen, with its state; each has one reference, the caller's.
 
         :param at: a page within the folio: it is halved until that page is alone (``folio_split``). Without,
             every page is alone afterwards.
         """
+        self._announce_change(folio)
         del self.folios[folio.pfn]
         parts = []
         for first, order in _halves(folio.order, at) if at is not None else ((n, 0) for n in range(folio.n_pages)):
             part = self.folios[folio.pfn + first] = Folio(folio.pfn + first, order)
             inside = range(first, first + part.n_pages)
-            part.raw_references = 0
             part.anon_vma, part.mapping, part.index = folio.anon_vma, folio.mapping, folio.index + first
             part.raw_dirty, part.raw_lazy_free = folio.raw_dirty, folio.raw_lazy_free
             part.raw_exclusive = {page - first for page in inside if page in folio.raw_exclusive}
@@ -210,6 +214,15 @@ class Memory:
         folio.raw_references += count
 
     @staticmethod
+    def freeze(folio: Folio, count: int, label: str) -> bool:
+        """Take away all references, if there are so many (``folio_ref_freeze``): nobody gets another one then."""
+        access(("refs", folio.pfn), RMW, label)
+        if folio.raw_references != count:
+            return False
+        folio.raw_references = 0
+        return True
+
+    @staticmethod
     def count(folio: Folio, label: str) -> int:
         """How many references there are now (``folio_ref_count``)."""
         access(("refs", folio.pfn), READ, label)
@@ -227,13 +240,27 @@ class Memory:
         access(("refs", folio.pfn), READ, label)
         return folio.raw_maybe_pinned
 
-    def try_get(self, pfn: int, label: str, count: int = 1) -> Folio | None:
-        """Take references unless the count is zero already, as lockless walkers must."""
-        access(("refs", pfn), RMW, label)
+    def try_get(self, pfn: int, label: str) -> Folio | None:
+        """Take a reference to the folio of a frame, as lockless walkers must; None if it is gone.
+
+        Which folio a frame belongs to can change only if it was allocated as part of a large one.
+        """
+        block = self._block_of(pfn)
+        if block is not None:
+            access(("folios of", block), READ, "memory: which folio?")
         folio = self.find(pfn)
-        if folio is not None:
-            folio.raw_references += count
-        return folio
+        if folio is None:
+            access(("refs", pfn), RMW, label)  # so that whether it was freed just before makes no other step
+            return None
+        return folio if self.try_get_folio(folio, label) else None
+
+    def try_get_folio(self, folio: Folio, label: str) -> bool:
+        """Take a reference to a folio that was found without one, unless its count is zero (``folio_try_get``)."""
+        access(("refs", folio.pfn), RMW, label)
+        if folio.raw_references <= 0:
+            return False
+        folio.raw_references += 1
+        return True
 
     def put(self, folio: Folio, label: str, count: int = 1) -> None:
         """Drop references; the last frees the folio."""
@@ -242,7 +269,20 @@ class Memory:
         if folio.raw_references < 0:
             raise UseAfterFree(f"{label}: {folio!r} was freed already")
         if folio.raw_references == 0:
+            self._announce_change(folio)
             del self.folios[folio.pfn]
+
+    def _block_of(self, pfn: int) -> int | None:
+        """The first frame of what was allocated large, if the frame is part of it."""
+        for order, blocks in self._blocks.items():
+            if (block := pfn >> order << order) in blocks:
+                return block
+        return None
+
+    def _announce_change(self, folio: Folio) -> None:
+        """A large folio, without any reference, is about to go: its frames will belong to others, or to none."""
+        if folio.order:
+            access(("folios of", self._block_of(folio.pfn)), WRITE, "memory: a large folio goes")
 
     def copy_page(self, target: Folio, target_page: int, source: Folio, source_page: int, label: str) -> None:
         """Copy one page word by word; the target is not visible to anybody yet."""

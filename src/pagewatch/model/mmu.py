@@ -103,8 +103,7 @@ def translate(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> Translation | N
     Accessed and dirty bits are set by compare-and-exchange of the whole entry: if it changed meanwhile,
     hardware walks again.
     """
-    if cpu not in mm.cpus:
-        cpu.run(mm)
+    cpu.run(mm)
     if writing and mm.machine.folds and (found := _dirty_block(mm, cpu, vpn)) is not None:
         return found
     address = vpn << mm.machine.page_shift

@@ -60,7 +60,7 @@ def memory_failure(machine: "Machine", pfn: int) -> None:
 
 def _keep(machine: "Machine", folio: "Folio") -> bool:
     """Hold a failed folio for ever; False if its last user has just let go of it (``get_hwpoison_page``)."""
-    if machine.memory.try_get(folio.pfn, "memory failure: keep for ever") is not folio:
+    if not machine.memory.try_get_folio(folio, "memory failure: keep for ever"):
         return False
     folio.poisoned = True
     return True

@@ -84,12 +84,10 @@ def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Fol
     keep_dirty(folio, fmt, entry)
     if is_lazy_free(folio, "page out: may be dropped?") and not is_dirty(folio, "page out: dirty?"):
         return  # MADV_FREE, and not written since: the contents go, and the entry stays empty
-    offset = folio.swap_slot[1] if folio.swap_slot is not None else None
-    if offset is None or offset not in swap.slots:
-        offset = swap.write_out(folio.words.get(0, {}))
-    else:
-        swap.slots[offset] = dict(folio.words.get(0, {}))
-        swap.duplicate(offset)
+    words = folio.words.get(0, {})
+    offset = folio.swap_slot[1] if folio.swap_slot is not None else 0
+    if folio.swap_slot is None or not swap.write_again(offset, words):
+        offset = swap.write_out(words)
     kept = flags & (SOFT_DIRTY | UFFD_WP) | (EXCLUSIVE if is_exclusive(folio, 0, "page out: exclusive?") else 0)
     table.write(index, fmt.swap_entry(SWAP_TYPE, offset, kept), "page out: swap entry")
 

@@ -70,9 +70,14 @@ class Cpu:
         wait(lock.key, WAIT, "flush: wait for instructions", lambda: self._interrupts_off or lock.is_free())
 
     def run(self, mm: "Mm") -> None:
-        """Be among the CPUs that a flush reaches, before the first translation is cached."""
-        access(("cpus", mm.id), WRITE, "tlb: first run")
-        mm.cpus.append(self)
+        """Be among the CPUs that a flush reaches, before the first translation is cached.
+
+        Within an instruction or a section with interrupts off: so nobody else can do it for this CPU meanwhile,
+        and whether it is among them already needs no announcement.
+        """
+        if self not in mm.cpus:
+            access(("cpus", mm.id), WRITE, "tlb: first run")
+            mm.cpus.append(self)
 
     def lookup(self, mm_id: int, vpn: int) -> Translation | None:
         """The cached translation of a page."""
@@ -112,8 +117,7 @@ def flush_range(mm: "Mm", start: int, end: int) -> None:
         return
     shift = mm.machine.page_shift
     first, last = start >> shift, end >> shift
-    access(("cpus", mm.id), READ, "flush: who ran it?")
-    for cpu in mm.cpus:
+    for cpu in _ran(mm, "flush: who ran it?"):
         with cpu.interrupts:
             _invalidate(cpu, mm.id, first, last)
 
@@ -121,8 +125,7 @@ def flush_range(mm: "Mm", start: int, end: int) -> None:
 def broadcast_flush(mm: "Mm", start: int, end: int) -> None:
     """Like :func:`flush_range`, by hardware: it does not wait for sections with interrupts off."""
     shift = mm.machine.page_shift
-    access(("cpus", mm.id), READ, "flush: who ran it?")
-    for cpu in mm.cpus:
+    for cpu in _ran(mm, "flush: who ran it?"):
         _broadcast(cpu, mm.id, start >> shift, end >> shift)
 
 
@@ -136,10 +139,15 @@ def sync_cpus(mm: "Mm") -> None:
 
     What ``tlb_remove_table_sync_one`` is for: it flushes nothing.
     """
-    access(("cpus", mm.id), READ, "sync: who ran it?")
-    for cpu in mm.cpus:
+    for cpu in _ran(mm, "sync: who ran it?"):
         with cpu.interrupts:
             pass
+
+
+def _ran(mm: "Mm", label: str) -> tuple[Cpu, ...]:
+    """The CPUs that ran the address space by now; who comes later finds what was changed before the flush."""
+    access(("cpus", mm.id), READ, label)
+    return tuple(mm.cpus)
 
 
 def _broadcast(cpu: Cpu, mm_id: int, first: int, last: int) -> None:

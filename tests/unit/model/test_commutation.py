@@ -15,9 +15,10 @@ from pagewatch.explore import engine
 from pagewatch.explore.dependence import Access, conflict
 from pagewatch.explore.engine import Execution, Pending, ScheduleMismatch, Step, replay, run
 from pagewatch.model import Kernel
+from pagewatch.model.foliosplit import try_split_folio
 from pagewatch.model.madvise import Advice
 from pagewatch.model.pins import Want
-from pagewatch.steps import READ, Kind, Ready, access
+from pagewatch.steps import READ, Kind, Ready, access, thread
 from support.modelled import PAGE, Area
 
 Calls = list[Callable[[], object]]
@@ -73,11 +74,114 @@ def fork_and_pin_of_a_protected_page() -> Calls:
 def write_and_write_back() -> Calls:
     file = Kernel(cpus=2).disk_file(PAGE)
     file.write(0, b"x")
+    write_back = later(lambda: file.write_back(0))
+    return [lambda: file.write(0, b"y"), write_back, lambda: file.folios[0].raw_dirty]
+
+
+def unpin_and_write_back() -> Calls:
+    file = (kernel := Kernel(cpus=2)).disk_file(PAGE)
+    area = Area(1, shared=True, file=file, process=kernel.spawn())
+    area.store(0)
+    pin = area.process.pin(area.start, 1, Want.PIN | Want.WRITE)
+
+    def write_back_twice() -> None:
+        file.write_back(0)
+        file.write_back(0)
+
+    return [later(pin.release), later(write_back_twice), lambda: file.folios[0].raw_dirty]
+
+
+def pin_and_unmap_on_another_cpu() -> Calls:
+    area = Area(1)
+    area.store(0)
+    return [lambda: pinned(area, cpu=1), lambda: area.process.munmap(area.start, PAGE)]
+
+
+def pinned(area: Area, cpu: int) -> object:
+    try:
+        return len(area.process.pin(area.start, 1, Want.WRITE, cpu=cpu).pages)
+    except OSError as error:
+        return error.errno
+
+
+def swap_in_and_unmap_of_the_other_user() -> Calls:
+    area = Area(1)
+    area.store(0)
+    area.advise(Advice.PAGEOUT, 0, 1)
+    child = area.process.fork()
+    return [lambda: area.process.load(area.start, 1), lambda: child.munmap(area.start, PAGE)]
+
+
+def swap_in_on_two_cpus() -> Calls:
+    area = Area(1)
+    area.store(0)
+    area.advise(Advice.PAGEOUT, 0, 1)
+    return [lambda: area.process.load(area.start, 1, cpu=0), lambda: area.process.load(area.start, 1, cpu=1)]
+
+
+def page_out_again_and_unmap_of_the_other_user() -> Calls:
+    area = Area(1)
+    area.store(0)
+    area.advise(Advice.PAGEOUT, 0, 1)
+    child = area.process.fork()
+    area.load(0)
+    return [lambda: area.advise(Advice.PAGEOUT, 0, 1), lambda: child.munmap(area.start, PAGE)]
+
+
+def look_into_the_swap_cache_and_free_the_slot() -> Calls:
+    machine = Kernel().machine
+    swap, memory = machine.swap, machine.memory
+    offset = swap.write_out({})
+    folio = swap.read_in(memory, offset)
+    assert folio is not None
+    return [later(lambda: swap.holds(folio, "holds")), later(lambda: swap.release(memory, offset))]
+
+
+def get_a_frame_and_split_its_folio() -> Calls:
+    memory = Kernel().machine.memory
+    folio = memory.alloc(2)
+
+    def get() -> object:
+        found = memory.try_get(folio.pfn + 1, "get")
+        return None if found is None else found.order
+
+    def split() -> object:
+        return memory.freeze(folio, 1, "freeze") and len(memory.split(folio))
+
+    return [later(get), later(split), lambda: [part.raw_references for part in memory.folios.values()]]
+
+
+def get_a_frame_and_free_its_folio() -> Calls:
+    memory = Kernel().machine.memory
+    folio = memory.alloc(2)
     return [
-        lambda: file.write(0, b"y"),
-        lambda: access(("test",), READ, "test: begin") or file.write_back(0),
-        lambda: file.folios[0].raw_dirty,
+        later(lambda: memory.try_get(folio.pfn + 1, "get") is not None),
+        later(lambda: memory.put(folio, "put")),
+        lambda: len(memory.folios),
     ]
+
+
+def read_a_file_and_split_its_folio() -> Calls:
+    kernel = Kernel()
+    file = kernel.memfd(4 * PAGE)
+    folio = kernel.machine.memory.alloc(2)
+    file.insert(0, folio)
+    return [
+        later(lambda: file.bring_in(1).order),
+        later(lambda: try_split_folio(kernel.machine, folio, at=1)),
+        lambda: sorted((index, found.order, found.raw_references) for index, found in file.folios.items()),
+    ]
+
+
+def later(call: Callable[[], object]) -> Callable[[], object]:
+    """A call behind some steps that concern nobody else."""
+
+    def with_steps_before() -> object:
+        for number in range(4):
+            access(("test", thread()), READ, f"test: {number}")
+        return call()
+
+    return with_steps_before
 
 
 class Scenario(NamedTuple):
@@ -101,6 +205,22 @@ SCENARIOS = [
         begin=((1, "gup fast: take a reference"), (0, "fork: share")),
     ),
     Scenario(write_and_write_back, ("write: dirty", "write back: clean")),
+    Scenario(unpin_and_write_back, ("unpin: dirty already?", "unpin: dirty")),
+    Scenario(
+        pin_and_unmap_on_another_cpu,
+        ("tlb: first run", "flush: who ran it?"),
+        begin=((1, "flush: who ran it?"), (0, "tlb: first run")),
+    ),
+    Scenario(swap_in_and_unmap_of_the_other_user, ("swap: free",)),
+    Scenario(swap_in_on_two_cpus, ("swap cache: look up",), begin=((1, "swap cache: look up"), (0, "swap: free"))),
+    Scenario(page_out_again_and_unmap_of_the_other_user, ("swap: write again",)),
+    Scenario(look_into_the_swap_cache_and_free_the_slot, ("holds", "swap: free")),
+    Scenario(get_a_frame_and_split_its_folio, ("memory: which folio?", "memory: a large folio goes", "get", "freeze")),
+    Scenario(get_a_frame_and_free_its_folio, ("get", "put")),
+    Scenario(
+        read_a_file_and_split_its_folio,
+        ("page cache: find or add", "page cache: get", "split: freeze", "split: replace in the page cache"),
+    ),
 ]
 
 

@@ -31,7 +31,8 @@ from pagewatch.model.vma import VM_UFFD
 from pagewatch.model.walk import Spot, locked, seek
 
 if TYPE_CHECKING:
-    from pagewatch.model.memory import Folio, Memory
+    from pagewatch.model.machine import Machine
+    from pagewatch.model.memory import Folio
     from pagewatch.model.mm import Mm
     from pagewatch.model.tables import Table
     from pagewatch.model.vma import Vma
@@ -114,7 +115,7 @@ def _survey(mm: "Mm", vma: "Vma", table: "Table") -> _Found:
                 found.result = Result.EXCEED_NONE_PTE
         else:
             folio = folio_at(machine, fmt, entry)
-            found.result = _check_source(machine.memory, folio)
+            found.result = _check_source(machine, folio)
             if folio is not None:
                 found.sources[index] = folio
                 found.shared += not is_exclusive(folio, fmt.pfn(entry) - folio.pfn, "collapse: exclusive?")
@@ -126,13 +127,15 @@ def _survey(mm: "Mm", vma: "Vma", table: "Table") -> _Found:
     return found
 
 
-def _check_source(memory: "Memory", folio: "Folio | None") -> Result:
+def _check_source(machine: "Machine", folio: "Folio | None") -> Result:
     """Whether a page may be replaced by a copy: nobody holds it but who maps it (``is_refcount_suitable``)."""
     if folio is None:
         return Result.PAGE_NULL
     if not folio.anon:
         return Result.PAGE_ANON
-    expected = memory.count_maps(folio, "collapse: count leaves") + (folio.swap_slot is not None)
+    memory = machine.memory
+    cached = machine.swap.holds(folio, "collapse: in the swap cache?")
+    expected = memory.count_maps(folio, "collapse: count leaves") + cached
     held = memory.count(folio, "collapse: count references")
     return Result.SUCCEED if held == expected else Result.PAGE_COUNT
 

@@ -12,7 +12,6 @@ from pagewatch.model.collapse.retract import retract_page_tables
 from pagewatch.model.thp import Purpose, huge_order
 from pagewatch.model.unmap import unmap_file_folio
 from pagewatch.model.vma import VM_UFFD_MISSING
-from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
     from pagewatch.model.file import FileMapping
@@ -76,8 +75,7 @@ def _fill(file: "FileMapping", first: int, new: "Folio", taken: "list[Folio]") -
             memory.copy_page(new, folio.index - first + page, folio, page, "collapse: copy")
     indexes = range(first, first + new.n_pages)
     with file.i_mmap_lock.shared:
-        for index in indexes:
-            access(("cache", file.number, index), RMW, "collapse: replace in the page cache")
+        file.announce_replacement("collapse: replace in the page cache")
         n_cached = len({found.pfn for index in indexes if (found := file.folios.get(index)) is not None})
         if n_cached != len(taken):
             return Result.PAGE_FILLED
@@ -86,9 +84,10 @@ def _fill(file: "FileMapping", first: int, new: "Folio", taken: "list[Folio]") -
             return Result.EXCEED_NONE_PTE
         for folio in taken:
             folio.mapping = None
-            folio.raw_references -= 1  # the page cache's; ours is left
         new.raw_dirty = True
         file.insert(first, new)
+        for folio in taken:
+            memory.put(folio, "collapse: out of the page cache")  # ours is left
     return Result.SUCCEED
 
 

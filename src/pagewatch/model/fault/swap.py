@@ -85,16 +85,15 @@ def _swap_in(fault: Fault) -> Outcome:
     mm, vma, fmt = fault.mm, fault.vma, fault.fmt
     machine = mm.machine
     offset = fmt.swap(fault.spot.entry)[1]
-    if offset not in machine.swap.slots:
-        return Outcome.DONE  # somebody else was faster; the entry has changed
     folio = machine.swap.read_in(machine.memory, offset)
+    if folio is None:
+        return Outcome.DONE  # somebody else was faster; the entry has changed
     with fault.table.lock:
         if not fault.unchanged():
             machine.memory.put(folio, "swap in: lost the race")
             return Outcome.DONE
         flags = fmt.flags(fault.spot.entry)
-        last_user = machine.swap.counts[offset] == 1
-        machine.swap.release(machine.memory, offset)
+        last_user = not machine.swap.release(machine.memory, offset)
         exclusive = bool(flags & EXCLUSIVE) or (
             last_user and machine.memory.count(folio, "swap in: count references") == 1
         )
