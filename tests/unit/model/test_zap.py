@@ -287,9 +287,9 @@ def test_the_dirty_bit_of_a_files_page_goes_to_its_folio(*, written: bool) -> No
     if written:
         area.store(0)
     folio = folio_of(area)
-    folio.dirty = False
+    folio.raw_dirty = False
     zap(area, Zap.DONTNEED)
-    assert folio.dirty is written
+    assert folio.raw_dirty is written
 
 
 class Watch:
