@@ -142,6 +142,8 @@ def _held(launched: Launched, interrupts: Interrupts) -> Iterator[Launched]:
     except BaseException:
         if interrupts.program is None:
             launched.process.kill()
+            # Its tracer holds it back from its parent, dead or alive.
+            launched.close()
             launched.process.wait()
         raise
     finally:
