@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pagewatch._version import __version__
+from pagewatch.cli import streams
 from pagewatch.linux.features import CATALOGUE, Features, Group, features
 from pagewatch.linux.probes.support import Support
 from pagewatch.vocab.wording import printable
@@ -30,7 +31,7 @@ def command(*, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(as_plain_values(found), indent=2))
     else:
-        print_report(found, Console(file=sys.stdout, highlight=False, markup=False, emoji=False))
+        print_report(found, streams.console())
     return 0 if found.uffd_wp_async.ok else 1
 
 

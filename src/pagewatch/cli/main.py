@@ -15,6 +15,7 @@ from types import MappingProxyType
 import click
 
 from pagewatch._version import __version__
+from pagewatch.cli import streams
 from pagewatch.vocab.errors import InvalidArgument, PagewatchError
 from pagewatch.vocab.wording import printable
 
@@ -63,18 +64,20 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. Errors are printed to stderr in one or two lines."""
     try:
         result = pagewatch.main(list(arguments), prog_name="pagewatch", standalone_mode=False)
-        # None if it was closed when this program was started.
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough. Without this Python would complain once more on exit.
+        # Whoever read the output has seen enough.
         with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            streams.forsake(1)
         return 1
     except (click.ClickException, click.Abort, KeyboardInterrupt, PagewatchError, OSError) as error:
         with suppress(OSError):
             for line in _explain(error, arguments).splitlines():
                 click.echo(f"pagewatch: {printable(line)}", err=True)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            streams.forsake(1)
         return 2 if isinstance(error, click.UsageError | InvalidArgument) else 1
     return result if isinstance(result, int) else 0
 
@@ -100,4 +103,5 @@ def _explain(error: BaseException, arguments: Sequence[str]) -> str:
 
 def main() -> None:
     """The entry point of the script."""
+    streams.prepare()
     sys.exit(run(sys.argv[1:]))

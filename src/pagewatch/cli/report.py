@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pagewatch.cli import streams
 from pagewatch.report import captions
 from pagewatch.report.figures import compute
 from pagewatch.report.recording import Recording, Watched
@@ -22,6 +23,7 @@ _FINE_GRID = (400, 600)
 """Rows and columns of a heatmap whose cells may be as small as pixels."""
 _COARSE_GRID = (100, 240)
 
+_WIDTH = click.IntRange(streams.LEAST_COLUMNS, 1000)
 _OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -32,7 +34,11 @@ _OUTPUT = click.Path(path_type=Path, dir_okay=False)
 @click.option("--png", type=_OUTPUT, metavar="FILE", help="Write a picture of the heatmap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--pid", type=click.IntRange(min=1), help="Only this process of the recording.")
-@click.option("--width", type=click.IntRange(40, 1000), help="Letters a line of text.  [default: the terminal's]")
+@click.option(
+    "--width",
+    type=click.IntRange(streams.LEAST_COLUMNS, 1000),
+    help="Letters a line of text.  [default: the terminal's]",
+)
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 def command(
     *,
@@ -71,12 +77,10 @@ def command(
 
         click.echo(render_json(figures(*_COARSE_GRID)))
     elif as_text or not (html or png):
-        from rich.console import Console  # noqa: PLC0415 - as above
-
         from pagewatch.report.text import grid_size  # noqa: PLC0415 - as above
         from pagewatch.report.text import render as render_text  # noqa: PLC0415 - as above
 
-        console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+        console = streams.console(width)
         render_text(figures(*grid_size(console)), console)
     if trace.damage:
         click.echo(f"pagewatch: {trace.damage}", err=True)

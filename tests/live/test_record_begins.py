@@ -1,0 +1,43 @@
+"""``pagewatch record`` where it begins under adverse conditions."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pagewatch.trace import Trace
+from support.commands import PAGEWATCH
+from support.needs import requires
+
+pytestmark = requires("uffd_wp_async", "pagemap_scan")
+
+
+@pytest.mark.parametrize("closed", ["<", ">", "2>"])
+def test_a_closed_stream_is_closed_to_the_program_and_no_harm_to_the_recording(tmp_path: Path, closed: str) -> None:
+    record = f"{' '.join(map(shlex.quote, PAGEWATCH))} record -o r --"
+    kept = "1" if closed == "2>" else "2"
+    program = f"sh -c 'for fd in 0 1 2; do readlink /proc/self/fd/$fd; done >said; read line; echo read: $? >&{kept}'"
+    done = subprocess.run(
+        ["sh", "-c", f"{record} {program} {closed}&-"],
+        cwd=tmp_path,
+        input="a line\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    streams = (tmp_path / "said").read_text().splitlines()
+    assert streams[("<", ">", "2>").index(closed)] == ("/dev/null" if closed != ">" else str(tmp_path / "said"))
+    assert f"read: {int(closed == '<')}" in done.stdout + done.stderr
+    assert Trace.open(tmp_path / "r").complete
+
+
+def test_a_recording_that_cannot_begin_ends_the_program_before_it_ran(tmp_path: Path) -> None:
+    # The first byte of a file is too much.
+    record = f"ulimit -f 0; exec {' '.join(map(shlex.quote, PAGEWATCH))} record -o r -- sh -c 'echo ran'"
+    done = subprocess.run(["sh", "-c", record], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "ran" not in done.stdout
+    assert "File too large" in done.stderr
