@@ -1,6 +1,7 @@
 """Live processes under tracking, as the recorder wants them (``pagewatch.record.Processes``)."""
 
 import os
+import resource
 import select
 import subprocess
 import time
@@ -18,8 +19,11 @@ from pagewatch.linux.remote.procstat import ProcStat, child_ids, read_stat
 from pagewatch.open import track
 from pagewatch.record import Ending
 from pagewatch.trackers.base import Epoch, Tracker
-from pagewatch.vocab.errors import TargetGone
+from pagewatch.vocab.errors import CannotAttach, TargetGone
 from pagewatch.vocab.mapping import Mapping
+
+_DESCRIPTORS_FOR_ALL_ELSE = 24
+"""A process under tracking has 6; while it is attached to there are a dozen more."""
 
 
 class LiveSession:
@@ -79,11 +83,21 @@ class LiveProcesses:
 
         :raises PagewatchError: that is not possible.
         """
+        _check_room(pid)
+        is_new = pid not in self._pidfds
         self._keep_descriptor(pid)
-        with ExitStack() as resources:
-            process = resources.enter_context(Process(pid))
-            resources.enter_context(process.attach())
-            return self._session(process, resources)
+        try:
+            with ExitStack() as resources:
+                process = resources.enter_context(Process(pid))
+                resources.enter_context(process.attach())
+                return self._session(process, resources)
+        except TargetGone:
+            # How it ended will be asked for.
+            raise
+        except BaseException:
+            if is_new:
+                os.close(self._pidfds.pop(pid))
+            raise
 
     def adopt(self, launched: Launched) -> LiveSession:
         """Begin to track a program that was started for it and does not run yet.
@@ -101,7 +115,7 @@ class LiveProcesses:
         return [child for child in child_ids(pid) if not shares_memory(child, pid)]
 
     def ending(self, pid: int) -> Ending | None:
-        """How a process ended that was opened here, or was tried to be; None while it runs."""
+        """See :meth:`pagewatch.record.Processes.ending`."""
         if pid in self._endings:
             return self._endings[pid]
         pidfd = self._pidfds.get(pid)
@@ -168,6 +182,20 @@ def command_line(pid: int) -> tuple[str, ...]:
         raise TargetGone(pid, "does not exist") from None
     stat = read_stat(pid)
     return tuple(os.fsdecode(word) for word in words[:-1]) or ((stat.command,) if stat else ())
+
+
+def _check_room(pid: int) -> None:
+    """Refuse a further process while collecting from the others, finding children and writing still have descriptors.
+
+    :raises CannotAttach: too few are left.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit - len(list(Path("/proc/self/fd").iterdir())) < _DESCRIPTORS_FOR_ALL_ELSE:
+        raise CannotAttach(
+            pid,
+            f"too few file descriptors are left of the {limit} that pagewatch may have",
+            "raise the limit: ulimit -n",
+        )
 
 
 def _has_memory(pid: int) -> bool:

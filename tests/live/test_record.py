@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -443,6 +444,38 @@ def test_forked_children_are_followed(tmp_path: Path) -> None:
         assert len(written) > 10
     first = next(epoch for epoch in trace.epochs() if epoch.pid == child)
     assert BlindReason.NOT_FOLLOWED in {spot.reason for spot in first.blind_spots}
+
+
+MANY_CHILDREN = """
+import os, resource, time
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+for _ in range(12):
+    if not os.fork():
+        x = bytearray(1 << 20)
+        for n in range(40):
+            x[n << 12] = 1
+            time.sleep(0.05)
+        os._exit(0)
+for _ in range(12):
+    os.wait()
+"""
+
+
+@pytest.mark.parametrize(("soft", "hard"), [(64, 4096), (64, 64)])
+def test_children_are_followed_as_far_as_descriptors_last(tmp_path: Path, soft: int, hard: int) -> None:
+    done = pagewatch(
+        *("record", "-o", tmp_path / "r", "--hz", 20, "--follow", "--", sys.executable, "-c", MANY_CHILDREN),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(soft), str(hard)]
+    trace = Trace.open(tmp_path / "r")
+    assert trace.ended_reason.endswith("exited with status 0")
+    n_refused = sum("file descriptors" in note.text and "ulimit -n" in note.text for note in trace.notes)
+    assert (n_refused > 0) == (hard == soft)
+    n_ended_before = sum("ended before it could be attached" in note.text for note in trace.notes)
+    assert len(trace.processes) + n_refused + n_ended_before == 13
+    assert len(trace.processes) > 2
 
 
 def test_children_that_are_not_followed_are_mentioned(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Live processes, as the recorder sees them."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pagewatch.linux.remote.launch import launch
 from pagewatch.linux.remote.procstat import child_ids
 from pagewatch.record import Ending
 from pagewatch.sessions import LiveProcesses, command_line
-from pagewatch.vocab.errors import TargetGone
+from pagewatch.vocab.errors import CannotAttach, TargetGone
 from support.commands import start, wait_until
 from support.needs import requires
 from support.patients import Ward
@@ -138,6 +139,34 @@ def test_the_end_of_a_process_that_was_never_there_is_known_too() -> None:
         with pytest.raises(TargetGone, match="does not exist"):
             processes.open(2**22 - 1)
         assert processes.fate(2**22 - 1) == Ending(None)
+
+
+def n_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_process_that_cannot_be_opened_costs_no_descriptor(ward: Ward) -> None:
+    with ward.asleep("waiting", "read") as patient, ward("tracing", str(patient.pid)) as tracer:
+        with LiveProcesses() as processes:
+            before = n_descriptors()
+            for _ in range(3):
+                with pytest.raises(CannotAttach, match="is traced by"):
+                    processes.open(patient.pid)
+            assert n_descriptors() == before
+        tracer.finish()
+        assert patient.finish() == "1 0"
+
+
+def test_a_process_is_refused_while_there_is_room_for_all_else(target: subprocess.Popen[str]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with LiveProcesses() as processes:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (n_descriptors() + 10, hard))
+            with pytest.raises(CannotAttach, match=r"descriptors.*ulimit -n"):
+                processes.open(target.pid)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        processes.open(target.pid).close()
 
 
 def test_a_wake_descriptor_ends_a_wait_and_is_emptied(target: subprocess.Popen[str]) -> None:

@@ -3,11 +3,12 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def command(
         interrupts = resources.enter_context(Interrupts())
         processes = resources.enter_context(LiveProcesses(method=method, wake_fd=interrupts.wake_fd))
         launched = resources.enter_context(_held(launch(program, close_fds=False), interrupts)) if program else None
+        if follow:
+            _allow_many_descriptors()
         session = processes.adopt(launched) if launched else processes.open(pid or 0)
         resources.callback(session.close)
         path = output or _default_output(session)
@@ -91,6 +94,13 @@ def command(
         status = _wait_for(launched.process, interrupts) if launched else None
     if as_json:
         click.echo(json.dumps(_summary(path, result, status)))
+
+
+def _allow_many_descriptors() -> None:
+    """Each process takes a few. Not before a program was started: it has the limit that it would have without us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _keep_memory_flat() -> None:

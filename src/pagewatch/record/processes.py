@@ -83,7 +83,7 @@ class Processes(Protocol):
         ...
 
     def ending(self, pid: int) -> Ending | None:
-        """How a process ended that was opened here, or was tried to be; None while it runs."""
+        """How a process ended that was opened here, or was gone when it was tried to be; None while it runs."""
         ...
 
     def fate(self, pid: int) -> Ending | None:

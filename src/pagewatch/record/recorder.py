@@ -276,6 +276,9 @@ class Recorder:
                 self._note(f"process {pid} ended before it could be attached")
             except PagewatchError as error:
                 self._note(f"process {pid} is not recorded: {error}")
+            except OSError as error:
+                # No room for one process more is no reason to give up those that are recorded.
+                self._note(f"process {pid} is not recorded: {error.strerror}")
             return
         self._note(f"process {pid} is not recorded: it replaced its program {_ATTEMPTS} times while being attached")
 

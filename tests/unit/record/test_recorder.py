@@ -1,5 +1,6 @@
 """When the recorder collects, what it writes, and how it ends: with fake processes and a fake clock."""
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class FakeProcesses:
         self.ended: dict[int, Ending] = {}
         self.generation: dict[int, int] = {}
         self.family: dict[int, list[int]] = {}
-        self.refused: dict[int, PagewatchError] = {}
+        self.refused: dict[int, PagewatchError | OSError] = {}
         self.execs_while_attaching: dict[int, int] = {}
         self.sessions: list[FakeSession] = []
         self.events: list[tuple[int, Callable[[], None]]] = []
@@ -291,6 +292,14 @@ def test_children_that_cannot_be_followed_are_noted_once(world: FakeProcesses, t
         "process 501 ended before it could be attached",
         "process 502 is not recorded: cannot attach to process 502: it is 32-bit",
     ]
+
+
+def test_a_child_that_there_is_no_room_for_does_not_end_the_recording(world: FakeProcesses, tmp_path: Path) -> None:
+    world.family[500] = [501]
+    world.refused[501] = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    _, trace = record(world, tmp_path, Policy(follow=True, duration_s=1.0))
+    assert [note.text for note in trace.notes] == ["process 501 is not recorded: Resource temporarily unavailable"]
+    assert len(starts_ms(trace)) == 10
 
 
 def test_children_that_are_not_to_be_followed_are_noted_once(world: FakeProcesses, tmp_path: Path) -> None:
