@@ -22,6 +22,8 @@ from pagewatch.trackers.base import Epoch, Tracker
 from pagewatch.vocab.errors import CannotAttach, TargetGone
 from pagewatch.vocab.mapping import Mapping
 
+_PATIENCE_NS = 2_000_000_000
+"""With a process that has lost its memory; a debugger or a file system that does not answer may hold it for ever."""
 _DESCRIPTORS_FOR_ALL_ELSE = 24
 """A process under tracking has 6; while it is attached to there are a dozen more."""
 
@@ -134,7 +136,10 @@ class LiveProcesses:
 
         Waits until that is clear: a process loses its memory a little before it has ended.
         """
+        deadline_ns = time.monotonic_ns() + _PATIENCE_NS
         while (found := self.ending(pid)) is None and not _has_memory(pid):
+            if time.monotonic_ns() > deadline_ns:
+                return Ending(None)
             time.sleep(0.001)
         return found
 

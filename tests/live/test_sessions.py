@@ -14,7 +14,7 @@ import pytest
 
 from pagewatch.linux.maps import read_maps
 from pagewatch.linux.remote.launch import launch
-from pagewatch.linux.remote.procstat import child_ids
+from pagewatch.linux.remote.procstat import child_ids, thread_ids
 from pagewatch.record import Ending
 from pagewatch.sessions import LiveProcesses, command_line
 from pagewatch.vocab.errors import CannotAttach, TargetGone
@@ -132,6 +132,23 @@ def test_a_started_program_reports_its_own_exit_code() -> None:
         assert processes.fate(launched.pid) == Ending(6)
         session.close()
         assert launched.wait() == 6
+
+
+def test_a_process_that_a_debugger_keeps_from_ending_is_not_waited_for(
+    target: subprocess.Popen[str], ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pagewatch.sessions._PATIENCE_NS", 200_000_000)
+    tell(target, "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()")
+    second = max(thread_ids(target.pid))
+    with ward("tracing", str(second)) as tracer, LiveProcesses() as processes:
+        session = processes.open(target.pid)
+        target.kill()
+        with pytest.raises(TargetGone):
+            wait_until(lambda: session.collect() is None, "its memory to be gone")
+        assert processes.fate(target.pid) == Ending(None)
+        session.close()
+        tracer.finish()
+    target.wait()
 
 
 def test_the_end_of_a_process_that_was_never_there_is_known_too() -> None:

@@ -89,6 +89,6 @@ class Processes(Protocol):
     def fate(self, pid: int) -> Ending | None:
         """What became of a process whose address space is gone: None if it has another one, by exec.
 
-        Waits until that is clear: a process loses its memory a little before it has ended.
+        Waits a little until that is clear: a process loses its memory before it has ended.
         """
         ...
