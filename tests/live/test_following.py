@@ -287,6 +287,20 @@ def test_one_attachment_serves_one_tracker_at_a_time(world):
         assert _inside(tracker.collect(), start) == [0]
 
 
+def test_detaching_first_ends_a_tracker_in_words_and_closing_it_is_no_error():
+    with _program("print('up', flush=True); input()") as popen:
+        with pagewatch.Process(popen.pid) as process:
+            with process.attach():
+                tracker = pagewatch.track(process)
+                tracker.arm()
+            with pytest.raises(pagewatch.TrackerClosed, match="the process was detached"):
+                tracker.collect()
+            tracker.close()
+            with process.attach(), pagewatch.track(process) as another:
+                another.collect()
+        popen.kill()
+
+
 def test_memory_unmapped_in_ranges_of_another_process_is_named(world):
     start = world.map(_PAGES)
     with world.track([(start, start + _BYTES)]) as tracker:

@@ -139,7 +139,7 @@ class UserfaultFd(Closing):
 
     def _descriptor(self) -> int:
         if self._fd < 0:
-            raise TrackerClosed("the userfaultfd is closed")
+            raise TrackerClosed("the userfaultfd is closed: the process was detached")
         return self._fd
 
     def _address_space_gone(self) -> bool:

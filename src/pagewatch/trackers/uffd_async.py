@@ -22,7 +22,7 @@ from pagewatch.trackers.scope import Scope, cut, pieces_within
 from pagewatch.vocab.addresses import PAGE_SIZE, page_ceil, page_floor
 from pagewatch.vocab.blindspots import BlindReason, BlindSpot
 from pagewatch.vocab.categories import Category
-from pagewatch.vocab.errors import RangeNotArmed, RangeNotTrackable, TargetGone
+from pagewatch.vocab.errors import RangeNotArmed, RangeNotTrackable, TargetGone, TrackerClosed
 from pagewatch.vocab.mapping import Mapping
 from pagewatch.vocab.query import Query
 from pagewatch.vocab.regions import Regions, join
@@ -316,7 +316,8 @@ class UffdAsync(Tracker):
             self._disarm()
             if self._collapse_on_close:
                 self._collapse()
-        except TargetGone:
+        except (TargetGone, TrackerClosed):
+            # The memory is gone, or the process was detached: the kernel has lifted everything.
             self._scanner.forget()
         finally:
             self._release()
