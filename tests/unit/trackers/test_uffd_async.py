@@ -152,9 +152,20 @@ def test_a_mapping_that_was_changing_while_it_was_armed_is_armed_by_the_next_col
         late = world.map(4, at=end + 16 * PAGE)
         plain, world.protect = world.protect, _raise_not_armed
         assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(late, late + 4 * PAGE)]
+        assert not world.pages[late].registered
         world.protect = plain
         assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(late, late + 4 * PAGE)]
         assert tracker.collect().blind_spots == ()
+
+
+def test_a_mapping_that_was_changing_during_the_first_arming_is_armed_by_the_next_collect(world):
+    start, end = _area(world)
+    plain, world.protect = world.protect, _raise_not_armed
+    with world.track(None) as tracker:
+        world.protect = plain
+        assert spots_of(tracker.collect(), BlindReason.MAPPED_LATE) == [(start, end)]
+        world.store(start, b"x")
+        assert written_pages(tracker.collect(), start, PAGE) == [0]
 
 
 def test_memory_mapped_anew_that_was_changing_while_it_was_armed_is_armed_by_the_next_collect(world):
@@ -244,6 +255,16 @@ def test_pins_in_armed_memory_are_blind_spots_and_others_are_not(world):
         assert spots_of(tracker.collect(), BlindReason.PINNED) == [(start + 4 * PAGE, start + 6 * PAGE)]
 
 
+def test_what_a_program_pins_later_is_a_blind_spot_as_long_as_it_is_pinned(world):
+    start, _ = _area(world)
+    with world.track(None) as tracker:
+        assert tracker.collect().blind_spots == ()
+        world.pinned = (BlindSpot(start, start + PAGE, BlindReason.PINNED),)
+        assert spots_of(tracker.collect(), BlindReason.PINNED) == [(start, start + PAGE)]
+        world.pinned = ()
+        assert tracker.collect().blind_spots == ()
+
+
 def test_a_pin_of_unknown_place_concerns_all_armed_memory(world):
     start, end = _area(world)
     world.pinned = (BlindSpot(0, 1 << 56, BlindReason.PINNED, "4096 bytes"),)
@@ -269,6 +290,38 @@ def test_memory_swapped_for_what_cannot_be_armed_becomes_a_refused_blind_spot(wo
         epoch = tracker.collect()
         assert spots_of(epoch, BlindReason.REFUSED) == [(start + 8 * PAGE, start + 12 * PAGE)]
         assert written_pages(epoch, start, PAGE) == [0, _PAGES - 1]
+
+
+def test_fixed_ranges_do_not_look_again_and_again_at_what_cannot_be_armed(world):
+    start, end = _area(world)
+    with world.track([(start, end)]) as tracker:
+        world.map(4, at=start)
+        world.refuse.add(start)
+        tracker.collect()
+        before = world.mappings_read
+        for _ in range(3):
+            assert spots_of(tracker.collect(), BlindReason.REFUSED) == [(start, start + 4 * PAGE)]
+        assert world.mappings_read == before
+
+
+def test_a_store_just_before_unarmed_memory_is_met_again_is_reported(world):
+    start, end = _area(world)
+    with world.track([(start, end)]) as tracker:
+        world.map(4, at=start + 8 * PAGE)
+        plain = world.mappings
+        # Between the scan of everything and those of the single mappings.
+        world.mappings = lambda: (world.store(start, b"x"), plain())[1]
+        epochs = [tracker.collect(), tracker.collect()]
+        assert sum(written_pages(epoch, start, PAGE).count(0) for epoch in epochs) == 1
+
+
+def test_arming_afresh_lets_go_of_what_is_not_wanted_any_more(world):
+    start, _ = _area(world)
+    world.map(4)
+    with world.track(None) as tracker:
+        world.let_write(start, _PAGES, writable=False)
+        tracker.arm()
+        assert not any(world.pages[start + page * PAGE].registered for page in range(_PAGES))
 
 
 def test_a_blind_spot_of_a_mapping_ends_with_it(world):
