@@ -19,7 +19,7 @@ from pagewatch.model.arch.format import (
     EntryFormat,
     flag_names,
 )
-from pagewatch.steps import READ, Kind
+from pagewatch.steps import READ, Kind, Whole
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -82,6 +82,8 @@ class Story:
             self._tell(_TOLD_LABELS[label])
         elif kind is not READ and isinstance(key, tuple):
             self._settle = self._watch(key)
+        elif label == "tlb: fill with a block" and isinstance(key, Whole):
+            self._settle = self._watch_block(key)
 
     def end(self) -> None:
         """Look at what the last access did; it has happened by now."""
@@ -142,6 +144,24 @@ class Story:
 
         return settle
 
+    def _watch_block(self, key: Whole) -> Callable[[], str | None] | None:
+        """A TLB that remembers a whole block: told once for all of its pages."""
+        _, cpu, mm_id = key.name
+        if mm_id != self._mm.id:
+            return None
+        tlb = self._mm.machine.cpus[int(str(cpu))].tlb
+        slots = {vpn: (mm_id, vpn) for vpn in range(self._first, self._last + 1)}
+        old = {vpn: tlb.get(slot) for vpn, slot in slots.items()}
+
+        def settle() -> str | None:
+            new = {vpn: found for vpn, slot in slots.items() if (found := tlb.get(slot)) is not old[vpn] and found}
+            if not new:
+                return None
+            pages = f"pages {min(new) - self._first} to {max(new) - self._first}"
+            return f"TLB of cpu{cpu}: {pages}, as one block, from {_translation_words(new[min(new)])}"
+
+        return settle
+
     def _path_entries(self) -> Iterator[tuple[int, "Table", int]]:
         """The entries that decide each page, on every level, read without announcing it."""
         machine = self._mm.machine
@@ -172,7 +192,9 @@ def entry_words(fmt: EntryFormat, entry: int) -> str:
         return f"marker [{' '.join(name for bit, name in enumerate(_MARKER_NAMES) if payload >> bit & 1)}]"
     flags = f" [{' '.join(flag_names(fmt.flags(entry)))}]"
     if kind == LEAF:
-        return f"frame {fmt.pfn(entry):#x}{flags}"
+        n_entries = fmt.leaf_bytes(entry) >> fmt.shift
+        where = f"block of {n_entries} at frame" if n_entries > 1 else "frame"
+        return f"{where} {fmt.pfn(entry):#x}{flags}"
     if kind == SWAP:
         return f"swap slot {fmt.swap(entry)[1]}{flags}"
     return f"{KIND_NAMES[kind]} of frame {fmt.pfn(entry):#x}{flags}"
