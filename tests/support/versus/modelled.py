@@ -26,9 +26,9 @@ VECTOR = 1 << 20
 class Modelled:
     """A fresh kernel of the model; methods named ``do_*`` are the steps, for process ``who``."""
 
-    def __init__(self, arena: Arena, quirks: Quirks | None = None) -> None:
+    def __init__(self, arena: Arena, quirks: Quirks | None = None, *, arch: str = "x86_64") -> None:
         self.arena = arena
-        self.kernel = Kernel(quirks=quirks)
+        self.kernel = Kernel(arch, quirks=quirks)
         self.kernel.machine.swap.on = arena.swap
         self.broken = False
         """Whether the model failed, with nothing that a kernel could answer."""

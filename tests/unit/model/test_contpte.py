@@ -1,10 +1,13 @@
 """Ordinary memory folded into contiguous blocks: what readers and the tracker see of it, and what its flush is for."""
 
+from collections import Counter
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import initialize, run_state_machine_as_test
 
 from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model import Kernel, Process, Quirks
@@ -23,8 +26,12 @@ from pagewatch.model.uffd.context import Feature
 from pagewatch.model.walk import seek
 from support.hardware import try_store
 from support.modelled import WRITTEN
+from support.versus.histories import Histories
+from support.versus.modelled import Modelled
+from support.versus.outcomes import LARGE, Arena, Outcome, Step
 
 GRANULES = ["arm64-4k", "arm64-16k", "arm64-64k"]
+HUGE_BYTES = 2 << 20
 BOTH = PROT_READ | PROT_WRITE
 NO_FLUSH = Quirks(contpte_skips_flush=True)
 
@@ -331,6 +338,60 @@ def test_scans_after_arming_agree_with_an_oracle_of_single_pages(
         contents.get(page, b"\0") for page in range(blocks.n_pages)
     ]
     check(blocks.kernel.machine)
+
+
+class Unfolded:
+    """Stands in for the live kernel: an arm64 that does not fold."""
+
+    @staticmethod
+    def run(arena: Arena, script: list[Step]) -> list[Outcome]:
+        modelled = Modelled(arena, Quirks(contpte=False), arch="arm64-4k")
+        return [modelled.outcome(step) for step in script]
+
+
+class FoldedHistories(Histories):
+    """Histories that begin with a huge page in pieces."""
+
+    live = Unfolded()
+    arena = LARGE
+    counts: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modelled = Modelled(self.arena, arch="arm64-4k")
+
+    @initialize(kind=st.sampled_from(["anon", "memfd", "shared"]))
+    def begin(self, kind: str) -> None:
+        first = next(page for page in range(512) if not self.arena.at(page) & HUGE_BYTES - 1)
+        self.step("mmap", 0, 0, self.arena.n_pages, kind, BOTH, 0)
+        self.step("madvise", 0, 0, self.arena.n_pages, int(Advice.HUGEPAGE))
+        self.step("store", 0, first, 5)
+        self.step("madvise", 0, first, 512, int(Advice.COLLAPSE))
+        self.step("mprotect", 0, first + 20, 1, PROT_READ)
+        self.step("load", 0, first)
+        tables = self.modelled.kernel.machine.tables
+        assert any(table.fmt.leaf_bytes(word) == 65536 for table in tables for word in table.entries.values())
+
+
+def test_no_history_of_calls_tells_that_memory_is_folded() -> None:
+    quick = settings(max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(FoldedHistories, settings=quick)
+    assert FoldedHistories.counts["steps"] > 50, "the histories were compared"
+
+
+# In words
+
+
+def test_stories_and_pictures_name_blocks() -> None:
+    blocks = FileBlocks()
+    assert "block of 16 at frame" in blocks.process.picture(blocks.start, blocks.at(2))
+    with blocks.kernel.explain(blocks.process, blocks.start, 4 * blocks.page_bytes) as story:
+        blocks.store(2, cpu=1)
+        blocks.protect(8, 9, PROT_READ)
+    what = [event.what for event in story.events]
+    assert any(words.startswith("TLB of cpu1: pages 0 to 3, as one block, from frame") for words in what)
+    assert any(words.startswith("PTE of page 3: block of 16 at frame") and words.endswith("empty") for words in what)
+    assert any(words.startswith("PTE of page 3: empty -> frame") for words in what)
 
 
 # Every interleaving, with blocks of two pages
