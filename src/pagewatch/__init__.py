@@ -5,6 +5,7 @@ The rooms of the house; each depends only on rooms below it (import-linter holds
     cli                                   commands; the only place that turns errors into exit codes
     report   record                       numbers and pictures of recordings; tracker to recording
     trace                                 the recording format, written and read
+    watch                                 write watch as Windows has it, for memory of this process
     open                                  the composition root: trackers meet a world only here
     trackers | linux | testing             policy | the live kernel | conformance suites
     scenarios                             stories on the modelled kernel, scripted and explored
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pagewatch.vocab.query import Query
     from pagewatch.vocab.regions import Region, Regions
     from pagewatch.vocab.scan import Scan
+    from pagewatch.watch import WriteWatch
 
 _HOMES = {
     "pagewatch.linux.features": ("Features", "features"),
@@ -75,6 +77,7 @@ _HOMES = {
     "pagewatch.vocab.query": ("Query",),
     "pagewatch.vocab.regions": ("Region", "Regions"),
     "pagewatch.vocab.scan": ("Scan",),
+    "pagewatch.watch": ("WriteWatch",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -106,6 +109,7 @@ __all__ = [
     "TrackerBusy",
     "TrackerClosed",
     "TrackerStatistics",
+    "WriteWatch",
     "features",
     "track",
 ]

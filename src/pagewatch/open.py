@@ -17,6 +17,7 @@ from pagewatch.linux.userfaultfd import UserfaultFd, open_userfaultfd
 from pagewatch.trackers.base import Tracker
 from pagewatch.trackers.scope import Everything, Ranges, Scope
 from pagewatch.trackers.uffd_async import UffdAsync
+from pagewatch.trackers.write_watch import WriteWatch as RangeWatch
 from pagewatch.vocab.addresses import page_ceil, page_floor
 from pagewatch.vocab.buffers import buffer_of, buffer_span
 from pagewatch.vocab.errors import InvalidArgument
@@ -77,16 +78,23 @@ def track(
             collapse_on_close=collapse_on_close,
             release=kept.close,
         )
-    dropped = weakref.finalize(tracker, _give_back, kept)
-    dropped.atexit = False
-    kept.callback(dropped.detach)
+    give_back_when_dropped(tracker, kept, "a tracker")
     return tracker
 
 
-def _give_back(kept: ExitStack) -> None:
-    """For a tracker that was dropped without being closed: its memory would stay armed for ever."""
+def give_back_when_dropped(owner: object, kept: ExitStack, name: str) -> None:
+    """See that what its owner closes is closed, with a warning, if nobody does: memory would stay armed for ever.
+
+    :param name: of the owner, for the warning.
+    """
+    dropped = weakref.finalize(owner, _give_back, kept, name)
+    dropped.atexit = False
+    kept.callback(dropped.detach)
+
+
+def _give_back(kept: ExitStack, name: str) -> None:
     kept.close()
-    warnings.warn("a tracker was dropped without being closed; use it with 'with'", ResourceWarning, stacklevel=1)
+    warnings.warn(f"{name} was dropped without being closed; use it with 'with'", ResourceWarning, stacklevel=1)
 
 
 def _protection_of(process: Process, resources: ExitStack) -> UserfaultFd:
@@ -96,6 +104,18 @@ def _protection_of(process: Process, resources: ExitStack) -> UserfaultFd:
     protection = process.lend_protection()
     resources.callback(process.take_back_protection)
     return protection
+
+
+def open_write_watch(target: Any, resources: ExitStack) -> tuple[tuple[int, int], PagemapScanner, RangeWatch]:
+    """The page-aligned range of a target in this process, under watch, and the scanner that looks at it.
+
+    :param resources: take over what it takes, the target included.
+    :raises PagewatchError: as for :class:`pagewatch.watch.WriteWatch`.
+    """
+    span = _span_of(target, resources)
+    protection = resources.enter_context(UserfaultFd(open_userfaultfd(), os.getpid()))
+    scanner = resources.enter_context(PagemapScanner())
+    return span, scanner, RangeWatch(*span, scanner=scanner, protection=protection)
 
 
 def _span_of(target: Any, resources: ExitStack) -> tuple[int, int]:

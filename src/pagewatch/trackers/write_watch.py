@@ -30,9 +30,12 @@ class WriteWatch:
         protection.register(start, end)
         protection.protect(start, end)
 
-    def get(self, *, reset: bool = False, max_pages: int = 0) -> "Scan":
+    def get(
+        self, start: int | None = None, end: int | None = None, *, reset: bool = False, max_pages: int = 0
+    ) -> "Scan":
         """The pages written since they were last reset (``GetWriteWatch``).
 
+        :param start: where to look, bytes, page aligned; by default at all that is watched. So for ``end``.
         :param reset: watch those anew, each in the same step (``WRITE_WATCH_FLAG_RESET``).
         :param max_pages: no more than so many, 0 for all; what is left out stays written, and ``walk_end`` says
             where to go on.
@@ -40,15 +43,18 @@ class WriteWatch:
         :raises TargetGone: the process exited.
         """
         return self._scanner.scan(
-            self._start, self._end, _WRITTEN, protect=reset, require_armed=True, max_pages=max_pages
+            *self._bounds(start, end), _WRITTEN, protect=reset, require_armed=True, max_pages=max_pages
         )
 
-    def reset(self) -> None:
-        """Watch all of it anew, and forget what was written (``ResetWriteWatch``).
+    def reset(self, start: int | None = None, end: int | None = None) -> None:
+        """Watch it anew, by default all of it, and forget what was written (``ResetWriteWatch``).
 
         :raises RangeNotArmed: some of the memory was mapped anew, and is not watched.
         """
-        self._protection.protect(self._start, self._end)
+        self._protection.protect(*self._bounds(start, end))
+
+    def _bounds(self, start: int | None, end: int | None) -> tuple[int, int]:
+        return self._start if start is None else start, self._end if end is None else end
 
     def close(self) -> None:
         """Watch no more."""
