@@ -8,13 +8,14 @@ an emulated kernel:
     python scripts/support_matrix.py
 """
 
-import argparse
 import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from made_page import write_or_check
 
 from pagewatch.linux.features import CATALOGUE, Group
 
@@ -84,16 +85,5 @@ def _reasons(kernels: Mapping[str, Answers]) -> list[str]:
     ]
 
 
-def main() -> int:
-    """Write the page, or see whether it is what would be written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
-    text = page(read(_ANSWERS))
-    if not parser.parse_args().check:
-        _PAGE.write_text(text)
-        return 0
-    return int(_PAGE.read_text() != text)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(_PAGE, page(read(_ANSWERS)), __doc__))

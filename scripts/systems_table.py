@@ -6,10 +6,11 @@ A module or a test that does not exist, and a system without either, is an error
 that their files carry.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from made_page import write_or_check
 
 from pagewatch.scenarios.script import load, shipped_names
 
@@ -46,13 +47,14 @@ SYSTEMS = (
         "four masks, limits, walk_end, protection of what is reported, every errno; kernel bugs as quirks",
         "model/scan/call.py model/scan/walk.py model/scan/output.py model/scan/exact.py linux/pagemap.py "
         "linux/scan_walk.py",
-        "unit/model/scan/test_call.py unit/model/scan/test_walk.py live/test_pagemap.py conformance/test_histories.py",
+        "unit/model/scan/test_call.py unit/model/scan/test_walk.py unit/model/scan/test_output.py live/test_pagemap.py "
+        "conformance/test_histories.py",
     ),
     System(
         2,
         "PAGEMAP_SCAN as proposed in 2023",
         "GET, GET with WP, and WP alone; its masks, limits and stricter errors; translation both ways",
-        "model/scan/draft.py vocab/query.py",
+        "model/scan/draft.py model/scan/draft_walk.py vocab/query.py",
         "unit/model/scan/test_draft.py unit/vocab/test_query.py",
     ),
     System(
@@ -60,7 +62,8 @@ SYSTEMS = (
         "One place that classifies pages",
         "entries of every level and hugetlb to categories, apart from the code that acts on them",
         "model/scan/classify.py model/scan/words.py",
-        "unit/model/scan/test_classify.py unit/model/scan/test_hugetlb.py conformance/test_histories.py",
+        "unit/model/scan/test_classify.py unit/model/scan/test_words.py unit/model/scan/test_hugetlb.py "
+        "conformance/test_histories.py",
     ),
     System(
         4,
@@ -197,7 +200,7 @@ SYSTEMS = (
         "Zap",
         "one area for each call, one notifier pair for each area",
         "model/zap.py model/gather.py model/unmap.py model/hugetlb/zap.py",
-        "unit/model/test_unmap.py unit/model/test_notifier.py unit/model/hugetlb/test_zap.py",
+        "unit/model/test_zap.py unit/model/test_unmap.py unit/model/test_notifier.py unit/model/hugetlb/test_zap.py",
     ),
     System(
         23,
@@ -258,16 +261,5 @@ def shipped() -> dict[int, list[str]]:
     return found
 
 
-def main() -> int:
-    """Write the page, or see whether it is what would be written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
-    text = page(SYSTEMS, shipped())
-    if not parser.parse_args().check:
-        _PAGE.write_text(text)
-        return 0
-    return int(_PAGE.read_text() != text)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(_PAGE, page(SYSTEMS, shipped()), __doc__))

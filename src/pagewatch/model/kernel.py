@@ -23,7 +23,8 @@ from pagewatch.model.pins import Pin, Want
 from pagewatch.model.poison import memory_failure, poisoned_addresses
 from pagewatch.model.quirks import Quirks
 from pagewatch.model.scan.call import ScanArg, ScanReply, pagemap_scan
-from pagewatch.model.scan.draft import DraftArg, DraftReply, draft_scan
+from pagewatch.model.scan.draft import DraftArg, DraftReply
+from pagewatch.model.scan.draft_walk import draft_scan
 from pagewatch.model.scan.exact import flags_of, scan_range
 from pagewatch.model.scan.words import pagemap_words
 from pagewatch.model.softdirty import clear_refs

@@ -1,16 +1,11 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "plain_roles.py"
+from support.scripts import script
 
 
 @pytest.fixture(scope="module")
 def shown():
-    spec = importlib.util.spec_from_file_location("plain_roles", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("plain_roles")
     return lambda html: module.on_page_content(html, page=None)
 
 

@@ -1,19 +1,13 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from pagewatch.linux.features import CATALOGUE
-
-ROOT = Path(__file__).resolve().parents[3]
+from support.scripts import script
+from support.tree import ROOT
 
 
 @pytest.fixture(scope="module")
 def matrix():
-    spec = importlib.util.spec_from_file_location("support_matrix", ROOT / "scripts" / "support_matrix.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("support_matrix")
 
 
 def answers(**others):

@@ -1,19 +1,14 @@
 """The page of systems: up to date, complete, and naming nothing that is not there."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from support.scripts import script
+from support.tree import ROOT
 
 
 @pytest.fixture(scope="module")
 def table():
-    spec = importlib.util.spec_from_file_location("systems_table", ROOT / "scripts" / "systems_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("systems_table")
 
 
 def test_the_page_in_docs_is_what_the_script_makes(table):

@@ -2,5 +2,5 @@
 
 ``classify`` alone says what an entry is; ``output`` collects regions within the limits; ``walk`` applies
 both to an address space and protects what was reported; ``call`` is the ioctl around it; ``words`` the
-legacy interface.
+legacy interface. ``draft`` and ``draft_walk`` are the ioctl as it was proposed at first.
 """
