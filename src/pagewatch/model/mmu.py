@@ -25,9 +25,9 @@ def load(mm: "Mm", cpu: Cpu, address: int, n_bytes: int) -> bytes:
     page_bytes = mm.machine.page_bytes
     inside = address & page_bytes - 1
     if inside + n_bytes <= page_bytes:
-        return _load_within(mm, cpu, address, inside, n_bytes)
+        return _load_within(mm, cpu, address, n_bytes)
     n_first = page_bytes - inside
-    return _load_within(mm, cpu, address, inside, n_first) + load(mm, cpu, address + n_first, n_bytes - n_first)
+    return _load_within(mm, cpu, address, n_first) + load(mm, cpu, address + n_first, n_bytes - n_first)
 
 
 def store(mm: "Mm", cpu: Cpu, address: int, data: bytes) -> None:
@@ -39,9 +39,9 @@ def store(mm: "Mm", cpu: Cpu, address: int, data: bytes) -> None:
     inside = address & page_bytes - 1
     while inside + len(data) > page_bytes:
         n_first = page_bytes - inside
-        _store_within(mm, cpu, address, inside, data[:n_first])
+        _store_within(mm, cpu, address, data[:n_first])
         address, inside, data = address + n_first, 0, data[n_first:]
-    _store_within(mm, cpu, address, inside, data)
+    _store_within(mm, cpu, address, data)
 
 
 def touch(mm: "Mm", cpu: Cpu, address: int) -> bool:
@@ -51,50 +51,57 @@ def touch(mm: "Mm", cpu: Cpu, address: int) -> bool:
         return translate(mm, cpu, vpn, writing=False) is not None
 
 
-def _load_within(mm: "Mm", cpu: Cpu, address: int, inside: int, n_bytes: int) -> bytes:
+def try_load(mm: "Mm", cpu: Cpu, address: int, n_bytes: int) -> bytes | None:
+    """One load instruction, within a page; None where it would fault."""
     machine = mm.machine
     vpn = address >> machine.page_shift
-    while True:
-        cpu.interrupts.acquire()
-        try:
-            found = cpu.lookup(mm.id, vpn)
-            if found is None and not machine.hashed:
-                found = translate(mm, cpu, vpn, writing=False)
-            if found is not None:
-                folio = machine.memory.folio(found.pfn)
-                return load_bytes(folio, found.pfn - folio.pfn, inside, n_bytes, "load")
-        finally:
-            cpu.interrupts.release()
-        if not (machine.hashed and _hash_fault(mm, cpu, vpn, writing=False)):
+    with cpu.interrupts:
+        found = cpu.lookup(mm.id, vpn)
+        if found is None and not machine.hashed:
+            found = translate(mm, cpu, vpn, writing=False)
+        if found is None:
+            return None
+        folio = machine.memory.folio(found.pfn)
+        return load_bytes(folio, found.pfn - folio.pfn, address & machine.page_bytes - 1, n_bytes, "load")
+
+
+def try_store(mm: "Mm", cpu: Cpu, address: int, data: bytes) -> bool:
+    """One store instruction, within a page; False where it would fault."""
+    machine = mm.machine
+    vpn = address >> machine.page_shift
+    with cpu.interrupts:
+        found = cpu.lookup(mm.id, vpn)
+        if found is None or not found.writable or not found.dirty:
+            found = None if machine.hashed else translate(mm, cpu, vpn, writing=True)
+        if found is None:
+            return False
+        folio = machine.memory.folio(found.pfn)
+        store_bytes(folio, found.pfn - folio.pfn, address & machine.page_bytes - 1, data, "store")
+        return True
+
+
+def _load_within(mm: "Mm", cpu: Cpu, address: int, n_bytes: int) -> bytes:
+    while (data := try_load(mm, cpu, address, n_bytes)) is None:
+        if not _hash_fault(mm, cpu, address, writing=False):
             user_fault(mm, address, Access.READ)
+    return data
 
 
-def _store_within(mm: "Mm", cpu: Cpu, address: int, inside: int, data: bytes) -> None:
-    machine = mm.machine
-    vpn = address >> machine.page_shift
-    while True:
-        cpu.interrupts.acquire()
-        try:
-            found = cpu.lookup(mm.id, vpn)
-            if found is None or not found.writable or not found.dirty:
-                found = None if machine.hashed else translate(mm, cpu, vpn, writing=True)
-            if found is not None:
-                folio = machine.memory.folio(found.pfn)
-                store_bytes(folio, found.pfn - folio.pfn, inside, data, "store")
-                return
-        finally:
-            cpu.interrupts.release()
-        if not (machine.hashed and _hash_fault(mm, cpu, vpn, writing=True)):
+def _store_within(mm: "Mm", cpu: Cpu, address: int, data: bytes) -> None:
+    while not try_store(mm, cpu, address, data):
+        if not _hash_fault(mm, cpu, address, writing=True):
             user_fault(mm, address, Access.WRITE)
 
 
-def _hash_fault(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> bool:
+def _hash_fault(mm: "Mm", cpu: Cpu, address: int, *, writing: bool) -> bool:
     """Insert a translation into the hash table, as software does there (``hash_page_mm``); False is a fault.
 
     That is no instruction which a flush would wait for, but a section of the kernel with interrupts off.
     """
+    if not mm.machine.hashed:
+        return False
     with cpu.interrupts_off():
-        return translate(mm, cpu, vpn, writing=writing) is not None
+        return translate(mm, cpu, address >> mm.machine.page_shift, writing=writing) is not None
 
 
 def translate(mm: "Mm", cpu: Cpu, vpn: int, *, writing: bool) -> Translation | None:

@@ -13,16 +13,9 @@ from pagewatch.model.memory import Folio
 from pagewatch.model.scan.call import WP_MATCHING
 from pagewatch.model.uffd.context import Feature
 from pagewatch.vocab.categories import Category
+from support.letters import A, P, S, W, Z
 from support.modelled import PAGE, Area
 
-P, W, F, S, Z, A = (
-    Category.PRESENT,
-    Category.WRITTEN,
-    Category.FILE,
-    Category.SWAPPED,
-    Category.PFNZERO,
-    Category.WPALLOWED,
-)
 N = 512
 
 

@@ -22,16 +22,9 @@ from pagewatch.model.thp import huge_order
 from pagewatch.model.uffd.context import Feature
 from pagewatch.model.walk import seek
 from pagewatch.vocab.categories import Category
+from support.letters import F, H, P, S, W, Z
 from support.modelled import PAGE, Area
 
-P, W, F, S, H, Z = (
-    Category.PRESENT,
-    Category.WRITTEN,
-    Category.FILE,
-    Category.SWAPPED,
-    Category.HUGE,
-    Category.PFNZERO,
-)
 ARMED = Category.WPALLOWED
 N = 512
 HUGE = N * PAGE

@@ -4,9 +4,9 @@ from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
 from pagewatch.model.unmap import unmap_file_folio
 from pagewatch.vocab.categories import Category
+from support.letters import A, S
 from support.modelled import Area
 
-S, W, A = Category.SWAPPED, Category.WRITTEN, Category.WPALLOWED
 N = 512
 
 

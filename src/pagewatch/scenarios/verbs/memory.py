@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from pagewatch.model import Process
 from pagewatch.model.madvise import Advice
-from pagewatch.model.memory import store_bytes
-from pagewatch.model.mmu import translate
+from pagewatch.model.mmu import try_store
 from pagewatch.model.tlb import flush_mm
 from pagewatch.scenarios.verbs.base import Turn, Verb
 from pagewatch.vocab.errors import InvalidArgument
@@ -67,25 +65,10 @@ def _store(turn: Turn, words: Sequence[str]) -> str:
 
 
 def _try_store(turn: Turn, words: Sequence[str]) -> str:
-    stored = _attempt(turn.process, turn.world.pages(words[0]).start, words[1].encode(), turn.cpu)
+    cpu = turn.process.mm.machine.cpus[turn.cpu]
+    stored = try_store(turn.process.mm, cpu, turn.world.pages(words[0]).start, words[1].encode())
     turn.world.attempts.append(stored)
     return "stored" if stored else "would fault"
-
-
-def _attempt(process: Process, address: int, data: bytes, cpu: int) -> bool:
-    """One store instruction; False where it would fault."""
-    mm, machine = process.mm, process.mm.machine
-    vpn, inside = divmod(address, machine.page_bytes)
-    core = machine.cpus[cpu]
-    with core.interrupts:
-        found = core.lookup(mm.id, vpn)
-        if found is None or not found.writable or not found.dirty:
-            found = translate(mm, core, vpn, writing=True)
-        if found is None:
-            return False
-        folio = machine.memory.folio(found.pfn)
-        store_bytes(folio, found.pfn - folio.pfn, inside, data, "store")
-        return True
 
 
 def _load(turn: Turn, words: Sequence[str]) -> str:

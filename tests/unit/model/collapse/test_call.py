@@ -10,9 +10,9 @@ from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
 from pagewatch.model.uffd.context import Feature, Mode
 from pagewatch.vocab.categories import Category
+from support.letters import F, H, P, S, W
 from support.modelled import PAGE, Area
 
-P, W, F, S, H = Category.PRESENT, Category.WRITTEN, Category.FILE, Category.SWAPPED, Category.HUGE
 N = 512
 
 

@@ -11,10 +11,10 @@ from pagewatch.model.madvise import Advice
 from pagewatch.model.uffd.context import Feature, Mode
 from pagewatch.model.walk import seek
 from pagewatch.vocab.categories import Category
+from support.letters import H, P, W, Z
 from support.modelled import PAGE, Area
 from support.schedules import interrupted_once
 
-P, W, H, Z = Category.PRESENT, Category.WRITTEN, Category.HUGE, Category.PFNZERO
 N = 512
 
 

@@ -21,15 +21,8 @@ from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.scan.classify import Classifier, area_categories, hole_categories
 from pagewatch.model.uffd.context import Feature
 from pagewatch.vocab.categories import Category
+from support.letters import F, H, P, S, W, Z
 
-P, W, F, S, H, Z = (
-    Category.PRESENT,
-    Category.WRITTEN,
-    Category.FILE,
-    Category.SWAPPED,
-    Category.HUGE,
-    Category.PFNZERO,
-)
 SOFT, GUARD = Category.SOFT_DIRTY, Category.GUARD
 
 

@@ -8,10 +8,10 @@ from pagewatch.model.uffd.context import Feature
 from pagewatch.steps import WouldBlock
 from pagewatch.vocab.categories import Category
 from support.hugetlb_world import HugeArea, Size
+from support.letters import H, S, W
 from support.modelled import ALL, PAGE, WRITTEN
 
 PAGES = 512
-P, W, H, S = Category.PRESENT, Category.WRITTEN, Category.HUGE, Category.SWAPPED
 ARMED = Category.WPALLOWED
 
 
