@@ -4,6 +4,7 @@ The state of a lock lives here, not in the scheduler: the scheduler only asks wh
 knows its owners, so releasing a lock of somebody else is an error at once.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from types import TracebackType
 
@@ -12,7 +13,29 @@ from pagewatch.steps import LOCK, LOCK_SHARED, UNLOCK, UNLOCK_SHARED, access, th
 _FREE = object()
 
 
-class Lock:
+class _Held(ABC):
+    """What is held within a ``with`` block."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def acquire(self) -> None:
+        """Wait until it can be had, and take it."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give it back."""
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Lock(_Held):
     """A spinlock or mutex; ``label`` is its name in schedules. A context manager."""
 
     __slots__ = ("key", "label", "owner")
@@ -44,14 +67,6 @@ class Lock:
         """Give it back."""
         access(self.key, UNLOCK, self.label)
         self.owner = _FREE
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 class RwLock:
@@ -89,13 +104,19 @@ class RwLock:
         return self.writer is not _FREE and self.writer == thread()
 
 
-class _Shared:
-    """The reading side of an :class:`RwLock`."""
+class _Side(_Held):
+    """One of the two ways to hold an :class:`RwLock`."""
 
     __slots__ = ("lock",)
 
     def __init__(self, lock: RwLock) -> None:
         self.lock = lock
+
+
+class _Shared(_Side):
+    """The reading side of an :class:`RwLock`."""
+
+    __slots__ = ()
 
     def acquire(self) -> None:
         """Wait until no writer is in, and enter."""
@@ -111,22 +132,11 @@ class _Shared:
         if me in lock.readers:  # an unwinding thread may leave before it could enter
             lock.readers.remove(me)
 
-    def __enter__(self) -> None:
-        self.acquire()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-class _Exclusive:
+class _Exclusive(_Side):
     """The writing side of an :class:`RwLock`."""
 
-    __slots__ = ("lock",)
-
-    def __init__(self, lock: RwLock) -> None:
-        self.lock = lock
+    __slots__ = ()
 
     def acquire(self) -> None:
         """Wait until nobody is in, and enter alone."""
@@ -139,11 +149,3 @@ class _Exclusive:
         lock = self.lock
         access(lock.key, UNLOCK, lock.label)
         lock.writer = _FREE
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
