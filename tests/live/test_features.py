@@ -19,6 +19,8 @@ import pytest
 import pagewatch
 from pagewatch.linux.features import CATALOGUE, Group, features, probe_all
 from pagewatch.linux.probes.kinds import probe_hugetlb
+from pagewatch.linux.probes.target import Target
+from pagewatch.vocab.errors import InvalidArgument
 from support.hugepages import hugetlb_pages
 from support.needs import requires
 from support.restricted import NOBODY, doctor
@@ -296,3 +298,8 @@ def test_kvm_opens_for_those_who_may() -> None:
     with Path("/dev/kvm").open("r+b", buffering=0) as kvm:
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.ioctl(kvm.fileno(), 0xAE00, 0) == 12, errno.errorcode.get(ctypes.get_errno())
+
+
+def test_a_child_without_pipes_is_not_probed():
+    with subprocess.Popen(["true"], stdin=subprocess.PIPE) as child, pytest.raises(InvalidArgument, match="pipes"):
+        Target(child)

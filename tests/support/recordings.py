@@ -45,7 +45,7 @@ def header(**changes: object) -> Header:
         "kernel": "6.12.1",
         "machine": "x86_64",
     }
-    return Header(**(values | changes))  # type: ignore[arg-type]
+    return Header(**(values | changes))
 
 
 def process(pid: int = 100, name: str = "sort", first_ns: int = 0, last_ns: int = 0) -> ProcessRow:

@@ -100,7 +100,7 @@ class _Colours:
             text.append(*self._cell(above, below, n_letters))
         return text
 
-    def legend(self, width: int) -> Text:  # noqa: ARG002 - it is short enough for any
+    def legend(self, _: int) -> Text:
         legend = Text.assemble((f"{_LEGEND} ", "dim"))
         for number, tick in enumerate(scale.TICKS):
             legend.append(f"{'' if number else '≤ '}{_tick(tick)} ")

@@ -75,12 +75,15 @@ def end_line(end: End) -> bytes:
     return _line({"end_ns": end.at_ns, "reason": plain_text(end.reason)})
 
 
-def read_journal(path: Path, file: BinaryIO) -> Iterator[Header | Commit | End]:
-    """The header, then commits, then perhaps the end; stops without one where the journal was cut off.
+def read_journal(path: Path, file: BinaryIO) -> tuple[Header, Iterator[Commit | End]]:
+    """The header, and the commits, then perhaps the end; they stop without one where the journal was cut off.
 
-    :raises TraceError: the journal is not one, is corrupt, or makes impossible claims.
+    :raises TraceError: the journal is not one; as the entries are read: it is corrupt, or makes impossible claims.
     """
-    yield _read_header(path, file)
+    return _read_header(path, file), _read_entries(path, file)
+
+
+def _read_entries(path: Path, file: BinaryIO) -> Iterator[Commit | End]:
     at: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
     until_ns = 0
     while (fields := _read_line(path, file)) is not None:

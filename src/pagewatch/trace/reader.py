@@ -103,8 +103,8 @@ class Trace:
 
     def _stored_epochs(self) -> Iterator[Any]:
         with open_file(self.path, JOURNAL) as journal, open_file(self.path, FILES["epochs"]) as file:
-            entries = islice(read_journal(self.path / JOURNAL, journal), 1, 1 + self._n_commits)
-            for entry in entries:
+            _, entries = read_journal(self.path / JOURNAL, journal)
+            for entry in islice(entries, self._n_commits):
                 if isinstance(entry, Commit) and "epochs" in entry.extents:
                     extent = entry.extents["epochs"]
                     yield from _read_extent(
@@ -133,9 +133,7 @@ class _History:
 def _read_history(path: Path) -> _History:
     with ExitStack() as stack:
         journal = stack.enter_context(open_file(path, JOURNAL))
-        entries = read_journal(path / JOURNAL, journal)
-        header = next(entries)
-        assert isinstance(header, Header)  # noqa: S101 - what read_journal promises
+        header, entries = read_journal(path / JOURNAL, journal)
         history = _History(header)
         files = {name: stack.enter_context(open_file(path, FILES[name])) for name in STREAMS}
         for entry in entries:

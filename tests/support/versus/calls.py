@@ -82,7 +82,7 @@ def words_ioctl(fd: int, request: int, *words: int) -> tuple[int, ...]:
     try:
         ioctl(fd, request, row)
     except OSError as error:
-        error.words = tuple(row)  # type: ignore[attr-defined]  # fields may have been written nevertheless
+        error.words = tuple(row)  # fields may have been written nevertheless
         raise
     return tuple(row)
 
@@ -95,7 +95,7 @@ def filled(fd: int, request: int, *words: int) -> int:
     try:
         row = words_ioctl(fd, request, *words, UNSET)
     except OSError as error:
-        row = error.words  # type: ignore[attr-defined]
+        row = error.words
         if row[-1] == UNSET or row[-1] >> 63:
             raise OSError(error.errno, "fill") from None
         if error.errno != errno.EAGAIN:

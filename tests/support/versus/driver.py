@@ -248,7 +248,7 @@ class Driver:
             os.close(fd)
         # To the end of the last huge page: moved hugetlb memory may stick out of the arena.
         calls.munmap(self.arena.base, -(-self.arena.end // _HUGE_BYTES) * _HUGE_BYTES - self.arena.base)
-        self.arena = Arena(*arena)  # type: ignore[arg-type]
+        self.arena = Arena(*arena)
         memfd = os.memfd_create("arena")
         with tempfile.TemporaryFile() as file:
             disk = os.dup(file.fileno())

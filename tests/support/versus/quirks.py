@@ -120,4 +120,4 @@ def _scans(live: Live, arena: Arena) -> bool:
     masks = (0, 0, 0, arena.categories)
     scan = ("scan", 0, arena.base, arena.end, 0, masks, (0, 1, 1))
     (result, _) = live.run(arena, [scan])[0]
-    return result[1][0] >= 0  # type: ignore[index]
+    return result[1][0] >= 0

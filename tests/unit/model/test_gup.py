@@ -11,6 +11,7 @@ from pagewatch.model.invariants import check
 from pagewatch.model.pins import Page, Want, release
 from pagewatch.model.uffd.context import Feature, Mode
 from support.modelled import PAGE, Area
+from support.refusals import errno_of
 
 PIN = Want.PIN
 LONG = Want.PIN | Want.LONGTERM
@@ -24,9 +25,7 @@ def grab(area: Area, want: Want, page: int = 0) -> Page:
 
 
 def refused(area: Area, want: Want) -> int:
-    with pytest.raises(OSError) as caught:  # noqa: PT011 - the errno is what is asked
-        grab(area, want)
-    return caught.value.errno
+    return errno_of(grab, area, want)
 
 
 def of_kind(kind: FileKind, *, shared: bool = True, prot: int = 3) -> Area:

@@ -1,3 +1,4 @@
+import random
 import time
 from itertools import pairwise
 
@@ -88,9 +89,9 @@ def test_without_is_the_difference(numbers: set[int], gone: set[int]) -> None:
 
 
 @given(numbers=pages, seed=st.randoms())
-def test_in_order_sorts_and_union_merges(numbers: set[int], seed: object) -> None:
+def test_in_order_sorts_and_union_merges(numbers: set[int], seed: random.Random) -> None:
     listed = list(numbers)
-    seed.shuffle(listed)  # type: ignore[attr-defined]
+    seed.shuffle(listed)
     starts = np.array(listed, np.int64)
     assert in_order(starts, starts + 1).starts.tolist() == sorted(numbers)
     assert as_set(union(starts, starts + 1)) == numbers

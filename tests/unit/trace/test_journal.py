@@ -25,7 +25,8 @@ COMMIT = Commit(10, {"epochs": Extent(0, 80, 3, 0xFFFFFFFF), "notes": Extent(0, 
 
 
 def read(data: bytes) -> list[object]:
-    return list(read_journal(Path("journal"), io.BytesIO(data)))
+    header, entries = read_journal(Path("journal"), io.BytesIO(data))
+    return [header, *entries]
 
 
 def test_lines_come_back() -> None:

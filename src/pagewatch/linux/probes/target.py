@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pagewatch.linux.probes import child
 from pagewatch.vocab.addresses import PAGE_SIZE
-from pagewatch.vocab.errors import FeatureMissing
+from pagewatch.vocab.errors import FeatureMissing, InvalidArgument
 
 # An emulated machine takes seconds to start an interpreter.
 _TIMEOUT_S = 30.0
@@ -19,26 +19,28 @@ class Target:
     """The populated memory [start, end) of a child process; offsets are bytes from ``start``."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        """:param process: runs :func:`command` with pipes to its input and output; not owned."""
+        """:param process: runs :func:`command` with pipes to its input and output; not owned.
+
+        :raises InvalidArgument: one of the pipes is missing.
+        """
+        if process.stdin is None or process.stdout is None:
+            raise InvalidArgument("a child process to be probed needs pipes to its input and output")
         self.pid = process.pid
-        self._process = process
+        self._input, self._output = process.stdin, process.stdout
         self.start = int(self._answer())
         self.end = self.start + child.N_PAGES * PAGE_SIZE
 
     def store(self, offset: int) -> None:
         """Have the child change the byte at ``offset``; returns when it did."""
-        assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        self._process.stdin.write(b"%d\n" % offset)
-        self._process.stdin.flush()
+        self._input.write(b"%d\n" % offset)
+        self._input.flush()
         self._answer()
 
     def _answer(self) -> bytes:
-        output = self._process.stdout
-        assert output is not None  # noqa: S101 - for the type checker
         # One line is under way at most, so none hides in the buffer.
-        if not select.select([output], [], [], _TIMEOUT_S)[0]:
+        if not select.select([self._output], [], [], _TIMEOUT_S)[0]:
             raise TimeoutError(f"the child process to be probed said nothing for {_TIMEOUT_S:.0f} s")
-        line = output.readline()
+        line = self._output.readline()
         if not line:
             raise ChildProcessError("the child process to be probed ended early")
         return line

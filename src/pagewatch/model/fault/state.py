@@ -60,7 +60,8 @@ class Fault:
         self.access = access
         self.user = user
         self.per_vma = per_vma
-        self.spot: Spot = _NOWHERE
+        self.spot: Spot
+        """Looked up by whoever handles the fault, before anything else is done."""
         self.message: Message | None = None
         """What the userfaultfd was told, for SLEEP."""
 
@@ -107,12 +108,9 @@ class Fault:
         return self.vma.uffd_wp and entry_is_wp(self.fmt, self.spot.entry)
 
 
-_NOWHERE: Spot = Spot(None, 0, 0, None)  # type: ignore[arg-type]  # replaced before any use
-
-
 def entry_is_wp(fmt: EntryFormat, entry: int) -> bool:
     """Whether an entry of any kind is protected (``pte_uffd_wp``, ``pte_swp_uffd_wp_any``)."""
-    return bool(fmt.flags(entry) & UFFD_WP or fmt.marker(entry) & 1)
+    return bool(fmt.flags(entry) & UFFD_WP)
 
 
 def leaf_flags(machine: "Machine", vma: Vma) -> int:

@@ -41,9 +41,7 @@ class Kernel:
         query: Query,
         *,
         protect: bool = False,
-        require_armed: bool = False,  # noqa: ARG002 - of the port
-        max_pages: int = 0,  # noqa: ARG002 - of the port
-        max_regions: int | None = None,  # noqa: ARG002 - of the port
+        **_others: object,
     ) -> Scan:
         assert (start, end) == (self.start, self.end)
         assert query.mask == Category.WRITTEN
@@ -113,7 +111,7 @@ def test_a_kernel_that_does_not_is_caught(broken: Callable[[], Kernel], reason: 
 
 def test_one_huge_page_is_asked_for_as_a_whole() -> None:
     class Huge(Kernel):
-        def store(self, offset: int) -> None:  # noqa: ARG002 - all of it is one page
+        def store(self, _: int) -> None:
             self.written.update(START + page * PAGE_SIZE for page in range(N_PAGES))
 
     kernel = Huge()

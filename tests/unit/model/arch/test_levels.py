@@ -22,7 +22,7 @@ def test_levels_join_without_gap_or_overlap(name):
 
 
 def test_shapes_and_features_are_derived():
-    fmt = link("two", arm64_4k().at[:2], "hw-young")  # type: ignore[arg-type]
+    fmt = link("two", arm64_4k().at[:2], "hw-young")
     assert list(fmt.shapes) == [4 << 10, 64 << 10, 2 << 20, 32 << 20]
     assert {"contiguous", "hw-young", "uffd-wp"} <= fmt.features
     assert not {"hw-dirty", "soft-dirty", "hugepd"} & fmt.features

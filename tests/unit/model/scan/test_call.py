@@ -69,7 +69,7 @@ def test_adjacent_areas_merge_and_a_gap_separates() -> None:
 def test_bad_arguments_have_the_kernels_errno_and_leave_walk_end_alone(change: dict[str, int], error: int) -> None:
     area = Area(4)
     arg = {"start": area.start, "end": area.end, "query": ALL, "vec_len": 8} | change
-    reply = area.process.pagemap_scan(ScanArg(**arg))  # type: ignore[arg-type]
+    reply = area.process.pagemap_scan(ScanArg(**arg))
     assert (reply.result, reply.walk_end) == (-error, None)
 
 

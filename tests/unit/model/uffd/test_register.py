@@ -21,7 +21,7 @@ def refused(area: Area, *, mode: Mode = Mode.WP, start: int | None = None, lengt
     "bad", [{"mode": Mode(0)}, {"start": 1}, {"length": 0}, {"length": 1}, {"start": 0, "length": PAGE}]
 )
 def test_bad_arguments_are_einval(bad: dict[str, int]) -> None:
-    assert refused(Area(4), **bad) == errno.EINVAL  # type: ignore[arg-type]
+    assert refused(Area(4), **bad) == errno.EINVAL
 
 
 def test_a_file_that_may_not_be_written_is_eperm() -> None:

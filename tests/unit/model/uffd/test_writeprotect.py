@@ -1,6 +1,7 @@
 """UFFDIO_WRITEPROTECT: errnos, partial effects, and resolving."""
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
@@ -9,9 +10,9 @@ from pagewatch.vocab.categories import Category
 from support.modelled import PAGE, Area
 
 
-def number_of(call: object) -> int:
+def number_of(call: Callable[[], object]) -> int:
     with pytest.raises(OSError, match="UFFDIO_WRITEPROTECT") as caught:
-        call()  # type: ignore[operator]
+        call()
     return caught.value.errno or 0
 
 

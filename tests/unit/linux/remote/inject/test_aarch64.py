@@ -124,7 +124,7 @@ def test_interrupted_call_is_entered_skipped_and_kept(true_number: int) -> None:
 
 def test_thread_that_never_runs_is_given_up_unchanged() -> None:
     thread = FakeThread(SVC)
-    thread.run_to_syscall = lambda _: None  # type: ignore[method-assign]
+    thread.run_to_syscall = lambda _: None
     with pytest.raises(TimeoutError):
         aarch64.settle(thread, 77)
     assert thread.log == []
