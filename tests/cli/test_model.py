@@ -76,3 +76,23 @@ def test_what_a_bound_left_out_is_told() -> None:
     done = pagewatch("model", "run", "collapse-table-free", "--all")
     assert done.returncode == 0
     assert "interleavings (preemptions: at most 1, before 'gup fast'): 1 break" in done.stdout
+
+
+def test_options_that_say_nothing_to_a_scenario_are_wrong_use() -> None:
+    assert_short_error(pagewatch("model", "--arch", "s390", "run", "migrate-dirty"), 2, "--arch", "model --help")
+    assert_short_error(pagewatch("model", "--json", "list"), 2, "--json", "behind 'list'")
+
+
+def test_a_file_of_something_else_is_a_short_error(tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_bytes(b"\xff\xfe\x00")
+    assert_short_error(pagewatch("model", "run", other), 2, str(other), "not a scenario")
+
+
+def test_exit_ends_the_process_and_quit_the_session() -> None:
+    done = pagewatch("model", input="map a 1\nquit\nnonsense\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = pagewatch("model", input="map a 1\nfork\nexit\nchild show a\nload a[0]\n")
+    assert done.stdout.splitlines()[-1].startswith("PGD[")
+    assert done.returncode == 2
+    assert done.stderr == "pagewatch: 'load a[0]': the process has ended\n"

@@ -19,17 +19,21 @@ _PROMPT = "model> "
 
 
 @click.group("model", invoke_without_command=True)
-@click.option("--arch", type=click.Choice(sorted(ARCHES)), default="x86_64", help="The page-table format.")
+@click.option("--arch", type=click.Choice(sorted(ARCHES)), help="The page-table format.  [default: x86_64]")
 @click.option("--json", "as_json", is_flag=True, help="Answer each statement by a line of JSON.")
 @click.pass_context
-def command(ctx: click.Context, *, arch: str, as_json: bool) -> None:
+def command(ctx: click.Context, *, arch: str | None, as_json: bool) -> None:
     """Try the modelled kernel by hand, or replay a scenario.
 
     Without a command, statements are read from standard input, one a line; 'help' lists them. Everything is
     simulated: no memory of this machine is touched.
     """
     if ctx.invoked_subcommand is None:
-        _converse(Session(arch=arch), as_json=as_json)
+        _converse(Session(arch=arch or "x86_64"), as_json=as_json)
+    elif arch:
+        raise click.UsageError("--arch is for statements by hand; a scenario's file says its own", ctx)
+    elif as_json:
+        raise click.UsageError(f"--json belongs behind '{ctx.invoked_subcommand}'", ctx)
 
 
 @command.command("list")
@@ -77,9 +81,11 @@ def _converse(session: Session, *, as_json: bool) -> None:
     """Read statements until there are no more; at a terminal, errors do not end it."""
     terminal = sys.stdin.isatty()
     if terminal:
-        click.echo("A modelled kernel with one process and two CPUs. 'help' lists the statements; Ctrl-D ends.")
+        click.echo(
+            "A modelled kernel with one process and two CPUs. 'help' lists the statements; 'quit' or Ctrl-D ends."
+        )
     while (line := _next_line(prompt=_PROMPT if terminal else "")) is not None:
-        if line.strip() in ("quit", "exit"):
+        if line.strip() == "quit":
             break
         try:
             answer = "\n".join(_told(session, line))
@@ -113,7 +119,7 @@ def _told(session: Session, line: str) -> Iterator[str]:
         yield from _story_lines(story, "  ")
         if answer:
             yield answer
-    elif answer := session.run(line):
+    elif answer := session.run(line.strip()):
         yield answer
 
 

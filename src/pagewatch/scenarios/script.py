@@ -86,7 +86,11 @@ def load(where: str) -> Script:
     path = Path(where)
     if not path.exists():
         raise InvalidArgument(f"no scenario {where!r}: give a file, or one of: {', '.join(shipped_names())}")
-    return parse(path.stem, path.read_text("utf-8"))
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{where}: not a scenario: {error}") from None
+    return parse(path.stem, text)
 
 
 def shipped_names() -> list[str]:

@@ -36,6 +36,7 @@ class Session:
         self.world = World(arch=arch, quirks=quirks)
         self.kernel = self.world.kernel
         self.process: Process = self.world.parent
+        self._ended: list[Process] = []
 
     def run(self, line: str, *, cpu: int = 0) -> str:
         """Run one statement; returns what it has to say, "" for nothing. An empty line or comment is none.
@@ -63,6 +64,10 @@ class Session:
             raise InvalidArgument(f"{name!r} is no statement; there are: {', '.join(VERBS)}")
         if not verb.n_least <= len(arguments) <= verb.n_most:
             raise InvalidArgument(f"{line!r}: it is {verb.usage!r}")
+        if any(process is ended for ended in self._ended):
+            raise InvalidArgument(f"{line!r}: the process has ended")
+        if name == "exit":
+            self._ended.append(process)
         try:
             return verb.act(Turn(self.world, process, cpu), arguments)
         except Signal as signal:
