@@ -319,6 +319,7 @@ def test_a_full_disk_is_a_clear_error_and_harms_neither_program_nor_recording(sm
         assert recorder.stderr is not None
         said = [recorder.stderr.readline() for _ in range(3)]
         assert "the recording failed" in said[1]
+        assert "No space left on device" in said[1]
         out, rest = recorder.communicate("go\n")
     assert recorder.returncode == 1
     assert "exited with status 42" in rest

@@ -71,7 +71,7 @@ def command(
             resources.enter_context(_claimed(output, force=force))
         interrupts = resources.enter_context(Interrupts())
         processes = resources.enter_context(LiveProcesses(method=method, wake_fd=interrupts.wake_fd))
-        launched = resources.enter_context(_held(launch(program, close_fds=False), interrupts)) if program else None
+        launched = resources.enter_context(_held(_launch(program, interrupts), interrupts)) if program else None
         if follow:
             _allow_many_descriptors()
         session = processes.adopt(launched) if launched else processes.open(pid or 0)
@@ -137,10 +137,21 @@ def _run(recorder: Recorder, launched: Launched | None, interrupts: Interrupts) 
     """Record; a program that was started is not walked away from when that fails."""
     try:
         return recorder.run()
-    except PagewatchError:
+    except PagewatchError as error:
         if launched:
-            _say("the recording failed")
+            # The program may run for days yet.
+            _say(f"the recording failed: {error}")
             _wait_for(launched.process, interrupts)
+        raise
+
+
+def _launch(program: Sequence[str], interrupts: Interrupts) -> Launched:
+    try:
+        return launch(program, close_fds=False)
+    except PagewatchError:
+        if interrupts.count:
+            # Ctrl-C ends what is to load the program, too; that is nothing to wonder at.
+            raise KeyboardInterrupt from None
         raise
 
 

@@ -76,9 +76,10 @@ class _Shades:
         return Text("\n".join("".join(np.repeat(row, letters)) for row in self._letters[first:end]))
 
     def legend(self, width: int) -> Text:
-        keys = [_LEGEND, f"{_SHADES[0]} <{_tick(_SHADE_BOUNDS[0])}"]
+        keys = [_LEGEND.strip(), f"{_SHADES[0]} <{_tick(_SHADE_BOUNDS[0])}"]
         keys += [f"{shade} ≥{_tick(bound)}" for shade, bound in zip(_SHADES[1:], _SHADE_BOUNDS, strict=True)]
-        return Text("\n".join(wording.flow(keys, "  ", width)))
+        lead = _LEGEND[: -len(keys[0])]
+        return Text("\n".join(lead + line for line in wording.flow(keys, "  ", width - len(lead))))
 
 
 class _Colours:

@@ -63,7 +63,7 @@ def test_columns_fill_the_width_to_the_last_letter() -> None:
 
 def test_the_legend_breaks_between_its_keys_only() -> None:
     lines = drawn(in_colour=False, rows=8, columns=8, width=60).splitlines()
-    assert lines[-2:] == ["  pages written per collect:  · <0.1 %  ░ ≥0.1 %  ▒ ≥1 %", "▓ ≥10 %  █ ≥50 %"]
+    assert lines[-2:] == ["  pages written per collect:  · <0.1 %  ░ ≥0.1 %  ▒ ≥1 %", "  ▓ ≥10 %  █ ≥50 %"]
 
 
 def test_half_blocks_show_two_rows_a_line() -> None:
