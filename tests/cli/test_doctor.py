@@ -39,6 +39,7 @@ def test_all_is_well(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert "Not shown" not in text
     assert [name for name in CATALOGUE if not line_of(text, name).startswith("  yes")] == []
     assert [group.value for group in Group if group.value not in text.splitlines()] == []
+    assert [line for line in text.splitlines() if line.endswith(" ")] == []
 
 
 def test_what_is_missing_comes_with_reason_and_remedy_and_in_the_verdict(

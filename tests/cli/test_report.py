@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pagewatch.cli.main import run
 from pagewatch.trace import EpochRow
 from pagewatch.vocab.regions import Regions
 from support import recordings
+from support.commands import PAGEWATCH
 from support.recordings import HOSTILE_NAME, Lively, PlainRecording
 
 
@@ -139,6 +141,23 @@ def test_an_output_that_cannot_be_written_is_named(
 def test_two_texts_at_once_are_wrong_use(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(recorded), "--text", "--json"]) == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_a_dash_is_the_standard_output(recorded: Path) -> None:
+    for option, begin in (("--html", b"<!doctype html>"), ("--png", b"\x89PNG")):
+        done = subprocess.run(
+            [*PAGEWATCH, "report", recorded, option, "-"], cwd=recorded, capture_output=True, check=True
+        )
+        assert done.stdout[: len(begin)].lower() == begin.lower()
+        assert done.stderr == b""
+    assert not (recorded / "-").exists()
+
+
+def test_two_outputs_never_go_to_one_place(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(recorded), "--html", "-", "--json"]) == 2
+    assert run(["report", str(recorded), "--html", "same", "--png", "same"]) == 2
+    assert "two names" in capsys.readouterr().err
+    assert not Path("same").exists()
 
 
 @pytest.mark.parametrize("form", [["--json"], ["--text"], ["--html", "r.html"]], ids=lambda form: form[0])

@@ -31,7 +31,11 @@ def command(*, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(as_plain_values(found), indent=2))
     else:
-        print_report(found, streams.console())
+        console = streams.console()
+        with console.capture() as printed:
+            print_report(found, console)
+        # Tables pad their lines: nobody who copies them wants that.
+        click.echo("\n".join(line.rstrip(" ") for line in printed.get().splitlines()), color=True)
     return 0 if found.uffd_wp_async.ok else 1
 
 

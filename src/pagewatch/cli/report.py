@@ -23,6 +23,7 @@ _FINE_GRID = (400, 600)
 """Rows and columns of a heatmap whose cells may be as small as pixels."""
 _COARSE_GRID = (100, 240)
 
+_STANDARD_OUTPUT = Path("-")
 _WIDTH = click.IntRange(streams.LEAST_COLUMNS, 1000)
 _OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
@@ -30,8 +31,8 @@ _OUTPUT = click.Path(path_type=Path, dir_okay=False)
 @click.command("report")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--text", "as_text", is_flag=True, help="Print a summary with a heatmap (the default).")
-@click.option("--html", type=_OUTPUT, metavar="FILE", help="Write one self-contained HTML file.")
-@click.option("--png", type=_OUTPUT, metavar="FILE", help="Write a picture of the heatmap.")
+@click.option("--html", type=_OUTPUT, metavar="FILE", help="Write one self-contained HTML file (- to print it).")
+@click.option("--png", type=_OUTPUT, metavar="FILE", help="Write a picture of the heatmap (- to print it).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--pid", type=click.IntRange(min=1), help="Only this process of the recording.")
 @click.option(
@@ -52,10 +53,19 @@ def command(
     force: bool,
 ) -> None:
     """Show the recording in DIRECTORY: which pages were written, where and when."""
-    if as_text and as_json:
-        raise click.UsageError("--text and --json both go to the standard output; give one of them")
+    chosen = {
+        "--text": as_text,
+        "--json": as_json,
+        "--html": html == _STANDARD_OUTPUT,
+        "--png": png == _STANDARD_OUTPUT,
+    }
+    printed = [option for option, is_chosen in chosen.items() if is_chosen]
+    if len(printed) > 1:
+        raise click.UsageError(f"{' and '.join(printed)} both go to the standard output; give one of them")
+    if html and html == png:
+        raise click.UsageError(f"--html and --png would both be written to {html}; give two names")
     for path in (html, png):
-        if path and not force and path.exists():
+        if path and path != _STANDARD_OUTPUT and not force and path.exists():
             raise click.ClickException(f"{path}: exists; overwrite it with --force or give another name")
     trace = Trace.open(directory)
 
@@ -105,6 +115,9 @@ def _progress(trace: Trace) -> Iterator[Recording]:
 
 def _write(path: Path, data: bytes, *, force: bool) -> None:
     """Write a whole file or none."""
+    if path == _STANDARD_OUTPUT:
+        sys.stdout.buffer.write(data)
+        return
     with path.open("wb" if force else "xb") as file:
         try:
             file.write(data)
