@@ -71,7 +71,7 @@ _MODEL = "tests/conformance/test_differences.py tests/conformance/test_huge_diff
 # The contract of an epoch, on this process and on another, and the scan behind it.
 _TRACKING = f"{_CONTRACT} {_MODEL} tests/live/test_pagemap.py -k 'not random and not resumed'"
 # Registers, interrupted calls and signals are each machine's own affair.
-_ATTACHING = f"{_CONTRACT} tests/live/test_attach.py -k 'not random and not timeout_keeps and not stormed'"
+_ATTACHING = f"{_CONTRACT} {_MODEL} tests/live/test_attach.py -k 'not random and not timeout_keeps and not stormed'"
 _ASYNC = {"userfaultfd", "uffd-wp", "uffd-wp-async", "pagemap-scan"}
 
 KERNELS = {

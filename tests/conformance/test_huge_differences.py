@@ -115,6 +115,13 @@ class TestCollapse:
         *_, collapsed = both_large(*small, *advised, ("madvise", 0, 0, 512, COLLAPSE), ("store", 0, 1032, 1))
         assert is_huge(collapsed, 2) is not quirks.collapse_needs_writable_page
 
+    def test_it_maps_a_huge_page_of_a_file_where_no_table_is_at_all(self, both_large, quirks):
+        cached = (mapped("memfd")[0], ("pwrite", 0, "memfd", 1, 16))
+        *_, collapsed = both_large(*cached, ("madvise", 0, 0, 512, COLLAPSE))
+        assert (collapsed[0] == ("ok", 0)) is is_huge(collapsed, 0) is quirks.collapse_makes_upper_tables
+        *_, loaded = both_large(*cached, ("madvise", 0, 0, 512, COLLAPSE), ("load", 0, 0))
+        assert is_huge(loaded, 511)
+
     def test_it_is_refused_where_page_offsets_of_the_file_do_not_fit(self, both_large):
         shifted = ("mmap", 0, 0, 1040, "memfd", READ_WRITE, 1)
         *_, refused = both_large(shifted, ("madvise", 0, 256, 258, COLLAPSE))

@@ -73,6 +73,9 @@ class Quirks:
     collapse_needs_writable_page: bool = False
     """Before "mm: enable khugepaged anonymous collapse on non-writable regions" (6.18): private memory was collapsed
     only if one of its entries at least let the CPU write: not after a fork, or where all is empty."""
+    collapse_makes_upper_tables: bool = True
+    """Since 6.18: MADV_COLLAPSE maps a file's huge page also where not even a table of tables is; before, the file's
+    pages became a huge one, but the answer was EINVAL."""
     pagemap_judges_huge_by_first_page: bool = True
     """Since CONFIG_PAGE_MAPCOUNT became a choice (6.15): pagemap says of all pages of a huge leaf whether they are
     mapped once by looking at the first; before, each was looked at."""

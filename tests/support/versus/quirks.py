@@ -75,6 +75,7 @@ def _of_huge_pages(live: Live, arena: Arena) -> dict[str, Any]:
     collapse = ("madvise", 0, 0, 512, 25)
     small = (plain, ("madvise", 0, 0, arena.n_pages, 15), store, *advised[1:])
     cut = (store, collapse, ("truncate", 0, "memfd", 256 << 12), store)
+    huge_file = ("mmap", 0, 0, arena.n_pages, "memfd", 3, 0)
     # A child maps all of a huge page, its parent only two of the pages.
     shared = (("mmap", 0, 0, 512, "shared", 3, 0), store, collapse, ("fork", 0, 1), ("load", 1, 0))
     two = last(*shared, ("munmap", 0, 2, 510), load, ("load", 1, 0))[1]
@@ -86,8 +87,9 @@ def _of_huge_pages(live: Live, arena: Arena) -> dict[str, Any]:
         "collapse_needs_writable_page": (
             last(*small, ("mprotect", 0, 0, arena.n_pages, _READ_ONLY), collapse)[0][0] != "ok"
         ),
+        "collapse_makes_upper_tables": last(huge_file, ("pwrite", 0, "memfd", 0, 1), collapse)[0][0] == "ok",
         "pagemap_judges_huge_by_first_page": not two[1][arena.places.index(511)] & _ONCE,
-        "files_keep_halves": bool(categories(255, ("mmap", 0, 0, arena.n_pages, "memfd", 3, 0), *cut) & _PRESENT),
+        "files_keep_halves": bool(categories(255, huge_file, *cut) & _PRESENT),
         "fault_around_maps_whole_folios": bool(
             categories(1000, ("mmap", 0, 0, arena.n_pages, "memfd-private", 3, 0), *apart) & _PRESENT
         ),

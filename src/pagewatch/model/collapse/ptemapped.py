@@ -56,7 +56,8 @@ def _locked(mm: "Mm", vma: "Vma", start: int, folio: "Folio") -> Result:
         if result is Result.SUCCEED:
             with invalidating(mm, Event.CLEAR, start, start + mm.machine.thp_bytes):
                 result = _clear(mm, vma, spot, spot.parent, folio)
-    if result not in (Result.SUCCEED, Result.NO_TABLE, Result.NO_DIRECTORY):
+    makes_tables = result is Result.NO_DIRECTORY and mm.machine.quirks.collapse_makes_upper_tables
+    if result not in (Result.SUCCEED, Result.NO_TABLE) and not makes_tables:
         return result
     return _map(mm, vma, start, folio)
 

@@ -187,6 +187,18 @@ def test_a_memfd_becomes_huge_for_everybody() -> None:
     assert collapse(area) == 0
 
 
+def test_before_6_18_a_huge_page_of_a_file_was_not_mapped_where_no_table_was_at_all() -> None:
+    for makes, number in ((True, 0), (False, errno.EINVAL)):
+        area = Area(N, shared=True, quirks=Quirks(collapse_makes_upper_tables=makes))
+        area.process.areas[0].file.write(PAGE, b"x")
+        assert collapse(area) == number
+        assert area.rows() == [(0, N, H | F | P | W if makes else Category(0))]
+        area.load(0)  # the file has a huge page all the same
+        assert area.rows() == [(0, N, H | F | P | W)]
+        area.advise(Advice.DONTNEED, 0, N)  # an empty directory is enough
+        assert collapse(area) == 0
+
+
 def test_an_empty_file_and_one_on_disk_cannot() -> None:
     assert collapse(Area(N, shared=True)) == errno.EINVAL
     area = Area(N)
