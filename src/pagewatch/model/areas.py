@@ -4,6 +4,8 @@ Everything here runs with the mmap lock held for writing and the touched areas l
 """
 
 import errno
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from pagewatch.model.change import Change
@@ -32,7 +34,7 @@ from pagewatch.model.vma import (
     can_merge,
 )
 from pagewatch.model.zap import free_tables, zap_entries
-from pagewatch.steps import WRITE, access
+from pagewatch.steps import RMW, WRITE, access
 
 if TYPE_CHECKING:
     from pagewatch.model.file import FileMapping
@@ -113,27 +115,49 @@ def _account(flags: int) -> int:
 
 def link(mm: "Mm", vma: Vma) -> None:
     """Insert an area and list it with its file and its reverse-mapping root (``vma_link``)."""
-    access(("areas", mm.id), WRITE, "areas: insert")
-    mm.vmas.insert(vma)
-    if vma.file is not None:
-        with vma.file.i_mmap_lock.exclusive:
-            vma.file.areas.append((mm, vma))
-    if vma.anon_vma is not None:
-        with vma.anon_vma.lock.exclusive:
-            vma.anon_vma.add(mm, vma)
+    with lists_locked(vma):
+        _insert(mm, vma)
 
 
 def unlink(mm: "Mm", vma: Vma) -> None:
-    """Take an area out of all lists."""
+    """Take an area out of all lists.
+
+    Whoever walks one goes on to the tables, which are freed next (``unlink_anon_vmas``).
+    """
+    with lists_locked(vma):
+        _remove(mm, vma)
+
+
+@contextmanager
+def lists_locked(vma: Vma) -> Iterator[None]:
+    """Keep out who comes to an area from its file or its reverse-mapping root (``vma_prepare``).
+
+    What they go by, its extent as well as that it is listed, changes under these locks only.
+    """
+    with ExitStack() as held:
+        if vma.file is not None:
+            held.enter_context(vma.file.i_mmap_lock.exclusive)
+        if vma.anon_vma is not None:
+            held.enter_context(vma.anon_vma.lock.exclusive)
+        yield
+
+
+def _insert(mm: "Mm", vma: Vma) -> None:
+    access(("areas", mm.id), WRITE, "areas: insert")
+    mm.vmas.insert(vma)
+    if vma.file is not None:
+        vma.file.areas.append((mm, vma))
+    if vma.anon_vma is not None:
+        vma.anon_vma.add(mm, vma)
+
+
+def _remove(mm: "Mm", vma: Vma) -> None:
     access(("areas", mm.id), WRITE, "areas: remove")
     mm.vmas.remove(vma)
     if vma.file is not None:
-        with vma.file.i_mmap_lock.exclusive:
-            vma.file.areas = [(owner, listed) for owner, listed in vma.file.areas if listed is not vma]
+        vma.file.areas = [(owner, listed) for owner, listed in vma.file.areas if listed is not vma]
     if vma.anon_vma is not None:
-        # Whoever walks the list goes on to the tables, which are freed next (unlink_anon_vmas).
-        with vma.anon_vma.lock.exclusive:
-            vma.anon_vma.remove(vma)
+        vma.anon_vma.remove(vma)
 
 
 def split(mm: "Mm", vma: Vma, address: int) -> Vma:
@@ -161,9 +185,10 @@ def split(mm: "Mm", vma: Vma, address: int) -> Vma:
     upper.uffd = vma.uffd
     upper.anon_vma, upper.branch, upper.inherited = vma.anon_vma, vma.branch, vma.inherited
     mm.lock_vma(upper)
-    access(("areas", mm.id), WRITE, "areas: split")
-    mm.vmas.resize(vma, vma.start, address)
-    link(mm, upper)
+    with lists_locked(vma):
+        access(("areas", mm.id), WRITE, "areas: split")
+        mm.vmas.resize(vma, vma.start, address)
+        _insert(mm, upper)
     return upper
 
 
@@ -192,12 +217,14 @@ def merge_around(mm: "Mm", vma: Vma) -> Vma:
 def _join(mm: "Mm", left: Vma, right: Vma) -> Vma:
     mm.lock_vma(left)
     mm.lock_vma(right)
-    unlink(mm, right)
-    mm.vmas.resize(left, left.start, right.end)
-    left.flags |= right.flags & VM_STICKY
-    if left.anon_vma is None and right.anon_vma is not None:
-        left.anon_vma, left.branch, left.inherited = right.anon_vma, right.branch, right.inherited
-        left.anon_vma.add(mm, left)
+    with lists_locked(right if left.anon_vma is None else left):
+        _remove(mm, right)
+        mm.vmas.resize(left, left.start, right.end)
+        left.flags |= right.flags & VM_STICKY
+        if left.anon_vma is None and right.anon_vma is not None:
+            access(("area", left.number), RMW, "areas: the root of both")
+            left.anon_vma, left.branch, left.inherited = right.anon_vma, right.branch, right.inherited
+            left.anon_vma.add(mm, left)
     return left
 
 

@@ -9,6 +9,7 @@ from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.vma import VM_MAYBE_GUARD
 from pagewatch.model.walk import locked_spans, populated
 from pagewatch.model.zap import zap_range
+from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -25,6 +26,7 @@ def install_guards(mm: "Mm", vma: "Vma", start: int, end: int) -> None:
     how = Zap.DONTNEED if mm.machine.quirks.guard_install_spins_on_markers else Zap.UNMAP
     # Either gives fork a reason to copy the tables, and with them the markers, and collapse one to keep them.
     if mm.machine.quirks.guards_mark_areas:
+        access(("area", vma.number), RMW, "guard: mark the area")
         vma.flags |= VM_MAYBE_GUARD
     if vma.anonymous or not mm.machine.quirks.guards_mark_areas:
         prepare_anon_vma(mm, vma)

@@ -13,7 +13,7 @@ from pagewatch.model.arch.format import (
     UFFD_WP,
     EntryFormat,
 )
-from pagewatch.model.areas import link, merge_around, unmap_areas
+from pagewatch.model.areas import link, lists_locked, merge_around, unmap_areas
 from pagewatch.model.errors import os_error
 from pagewatch.model.hugetlb.mremap import move_huge
 from pagewatch.model.notifier import Event, invalidating
@@ -23,6 +23,7 @@ from pagewatch.model.uffd.context import Context, Feature, Message
 from pagewatch.model.uffd.events import deliver, moved, unmapped
 from pagewatch.model.vma import VM_DONTEXPAND, VM_LOCKED, VM_PFNMAP, VM_SHARED, VM_UFFD, Vma
 from pagewatch.model.walk import Span, populate, seek_level
+from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -188,7 +189,8 @@ def _grow(mm: "Mm", vma: Vma, wanted: Request, events: list[Message | None]) -> 
     room = (follower.start if follower else mm.top) - old
     if old + wanted.old_bytes == vma.end and room >= wanted.new_bytes:
         mm.lock_vma(vma)
-        mm.vmas.resize(vma, vma.start, old + wanted.new_bytes)
+        with lists_locked(vma):
+            mm.vmas.resize(vma, vma.start, old + wanted.new_bytes)
         merge_around(mm, vma)
         return old
     if not wanted.flags & MREMAP_MAYMOVE:
@@ -243,9 +245,11 @@ def _leave_empty(mm: "Mm", old: int, n_bytes: int, copy: Vma) -> None:
         return
     vma.flags &= ~VM_LOCKED
     if vma is not copy and (vma.start, vma.end) == (old, old + n_bytes) and vma.anon_vma is not None:
-        vma.anon_vma.remove(vma)
-        vma.anon_vma = vma.branch = None
-        vma.inherited = False
+        with lists_locked(vma):
+            access(("area", vma.number), RMW, "mremap: take its root from the area")
+            vma.anon_vma.remove(vma)
+            vma.anon_vma = vma.branch = None
+            vma.inherited = False
 
 
 def _find_room(mm: "Mm", vma: Vma, n_bytes: int) -> int:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import DIRTY, SPECIAL, EntryFormat
 from pagewatch.model.folioflags import set_dirty
-from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
@@ -32,11 +31,13 @@ def zero_leaf(machine: "Machine", fmt: EntryFormat, flags: int) -> int:
 def map_anon(mm: "Mm", vma: "Vma", folio: "Folio", address: int, *, page: int = 0, n_pages: int = 1) -> None:
     """Count one more leaf of a new anonymous folio that nobody shares (``folio_add_new_anon_rmap``).
 
-    The leaf takes over the caller's reference.
+    The leaf takes over the caller's reference. The area has its root: :func:`~.rmap.prepare_anon_vma`.
 
     :param page: the first page of the folio that it maps, at ``address``. :param n_pages: how many.
     """
-    folio.anon_vma = prepare_anon_vma(mm, vma)
+    if vma.anon_vma is None:
+        raise AssertionError("prepared before the table was locked")
+    folio.anon_vma = vma.anon_vma
     folio.index = vma.index_of(address, mm.machine.page_shift) - page
     folio.raw_exclusive.update(range(page, page + n_pages))  # nobody else can find it yet
     _count(folio, 1, "rmap: add anon")

@@ -13,6 +13,7 @@ from pagewatch.model.arch.format import LEAF
 from pagewatch.model.locks import RwLock
 from pagewatch.model.vma import VM_ACCESS, VM_STICKY
 from pagewatch.model.walk import frame_of, seek
+from pagewatch.steps import READ, RMW, access
 
 if TYPE_CHECKING:
     from pagewatch.model.machine import Machine
@@ -40,13 +41,28 @@ class AnonVma:
         self.areas = [(mm, listed) for mm, listed in self.areas if listed is not vma]
 
 
+def root_of(vma: "Vma", label: str) -> AnonVma | None:
+    """The area's root now; once it has one it keeps it, as long as the caller's lock on the area is held."""
+    access(("area", vma.number), READ, label)
+    return vma.anon_vma
+
+
 def prepare_anon_vma(mm: "Mm", vma: "Vma") -> AnonVma:
-    """The area's root, made or taken over from a neighbour it could merge with (``anon_vma_prepare``)."""
-    if vma.anon_vma is None:
-        neighbour = _mergeable_neighbour(mm, vma)
-        vma.branch = mm.machine.new_number() if neighbour is None else neighbour.branch
-        vma.anon_vma = (neighbour.anon_vma if neighbour else None) or AnonVma(mm.machine.new_number())
-        vma.anon_vma.add(mm, vma)
+    """The area's root, made or taken over from a neighbour it could merge with (``anon_vma_prepare``).
+
+    The caller holds the mmap lock, maybe with others, and no lock of a table: the root's comes first.
+    """
+    root = root_of(vma, "rmap: has the area a root?")
+    if root is not None:
+        return root
+    neighbour = _mergeable_neighbour(mm, vma)
+    root = (neighbour.anon_vma if neighbour else None) or AnonVma(mm.machine.new_number())
+    branch = mm.machine.new_number() if neighbour is None else neighbour.branch
+    with root.lock.exclusive:
+        access(("area", vma.number), RMW, "rmap: give the area a root")
+        if vma.anon_vma is None:  # else another fault was faster
+            vma.branch, vma.anon_vma = branch, root
+            root.add(mm, vma)
     return vma.anon_vma
 
 
@@ -63,7 +79,7 @@ def _mergeable_neighbour(mm: "Mm", vma: "Vma") -> "Vma | None":
             and left.index_of(left.end, shift) == right.pgoff
         ):
             neighbour = right if left is vma else left
-            if neighbour.anon_vma is not None and not neighbour.inherited:
+            if root_of(neighbour, "rmap: has the neighbour a root?") is not None and not neighbour.inherited:
                 return neighbour
     return None
 

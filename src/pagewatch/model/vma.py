@@ -63,6 +63,7 @@ class Vma:
         "inherited",
         "lock",
         "name",
+        "number",
         "page_bytes",
         "pgoff",
         "start",
@@ -89,11 +90,12 @@ class Vma:
         self.end = end
         self.flags = flags
         self.file = file
+        self.number = number
         self.pgoff = pgoff
         self.page_bytes = page_bytes
         self.name = name
         self.anon_vma: AnonVma | None = None
-        """Set by the first fault that gives it anonymous memory of its own."""
+        """Set by the first fault that gives it anonymous memory of its own; see :func:`.rmap.root_of`."""
         self.branch: int | None = None
         """What tells apart areas of one root when they could merge: each area of a fork begins its own branch."""
         self.inherited = False

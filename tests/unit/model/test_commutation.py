@@ -173,6 +173,36 @@ def read_a_file_and_split_its_folio() -> Calls:
     ]
 
 
+def first_faults_on_two_cpus() -> Calls:
+    area = Area(2)
+    return [lambda: area.store(0, cpu=0), lambda: area.store(1, cpu=1), lambda: roots(area)]
+
+
+def roots(area: Area) -> object:
+    return [None if vma.anon_vma is None else len(vma.anon_vma.areas) for vma in area.process.areas]
+
+
+def split_of_an_area_and_device_move_by_its_child() -> Calls:
+    area = Area(2)
+    area.store(0, 1)
+    child = area.process.fork()
+    return [
+        lambda: area.process.madvise(area.at(1), PAGE, Advice.DONTFORK),
+        lambda: child.migrate_to_device(area.start, 2 * PAGE),
+    ]
+
+
+def merge_of_an_area_without_a_root_and_device_move_by_the_child() -> Calls:
+    area = Area(2)
+    area.process.madvise(area.at(1), PAGE, Advice.NOHUGEPAGE)
+    area.store(1)
+    child = area.process.fork()
+    return [
+        lambda: area.process.madvise(area.start, PAGE, Advice.NOHUGEPAGE),
+        lambda: child.migrate_to_device(area.at(1), PAGE),
+    ]
+
+
 def later(call: Callable[[], object]) -> Callable[[], object]:
     """A call behind some steps that concern nobody else."""
 
@@ -214,6 +244,17 @@ SCENARIOS = [
     Scenario(swap_in_and_unmap_of_the_other_user, ("swap: free",)),
     Scenario(swap_in_on_two_cpus, ("swap cache: look up",), begin=((1, "swap cache: look up"), (0, "swap: free"))),
     Scenario(page_out_again_and_unmap_of_the_other_user, ("swap: write again",)),
+    Scenario(first_faults_on_two_cpus, ("fault: has the area a root?", "rmap: give the area a root")),
+    Scenario(
+        split_of_an_area_and_device_move_by_its_child,
+        ("anon_vma lock",),
+        begin=((1, "migrate: release the old page"), (0, "areas: insert")),
+    ),
+    Scenario(
+        merge_of_an_area_without_a_root_and_device_move_by_the_child,
+        ("anon_vma lock",),
+        begin=((1, "migrate: unmap"), (0, "areas: the root of both")),
+    ),
     Scenario(look_into_the_swap_cache_and_free_the_slot, ("holds", "swap: free")),
     Scenario(get_a_frame_and_split_its_folio, ("memory: which folio?", "memory: a large folio goes", "get", "freeze")),
     Scenario(get_a_frame_and_free_its_folio, ("get", "put")),

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from pagewatch.model.collapse.find import find_directory
 from pagewatch.model.collapse.result import Result
 from pagewatch.model.notifier import Event, invalidating
+from pagewatch.model.rmap import root_of
 from pagewatch.model.thp import huge_start
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.vma import VM_MAYBE_GUARD
 from pagewatch.model.walk import seek
-from pagewatch.steps import READ, access
 
 if TYPE_CHECKING:
     from pagewatch.model.file import FileMapping
@@ -32,14 +32,13 @@ def retract_page_tables(file: "FileMapping", first: int) -> None:
     with file.i_mmap_lock.shared:
         for mm, vma in tuple(file.areas):
             start = vma.address_of(first, shift)
-            if huge_start(mm, vma, start) == start and _is_retractable(mm, vma, "retract: look at the area"):
+            if huge_start(mm, vma, start) == start and _is_retractable(vma, "retract: look at the area"):
                 _retract(mm, vma, start)
 
 
-def _is_retractable(mm: "Mm", vma: "Vma", label: str) -> bool:
+def _is_retractable(vma: "Vma", label: str) -> bool:
     """Whether all of an area's entries are the page cache's (``file_backed_vma_is_retractable``)."""
-    access(("vma", mm.id, vma.start), READ, label)
-    return vma.anon_vma is None and not vma.uffd_wp and not vma.flags & VM_MAYBE_GUARD
+    return root_of(vma, label) is None and not vma.uffd_wp and not vma.flags & VM_MAYBE_GUARD
 
 
 def _retract(mm: "Mm", vma: "Vma", start: int) -> None:
@@ -55,7 +54,7 @@ def _retract(mm: "Mm", vma: "Vma", start: int) -> None:
             directory = parent.table.read(parent.slot, "retract: recheck the directory entry")
             stands = directory == parent.entry
             if not machine.quirks.retract_skips_recheck:
-                stands = stands and _is_retractable(mm, vma, "retract: recheck the area")
+                stands = stands and _is_retractable(vma, "retract: recheck the area")
             if not stands:
                 return
             parent.table.exchange(parent.slot, 0, "retract: clear the directory entry")

@@ -1,9 +1,8 @@
 """Faults on anonymous memory that is not there yet (``do_anonymous_page``)."""
 
 from pagewatch.model.fault.notify import notify
-from pagewatch.model.fault.state import Fault, Outcome, leaf_flags, maybe_mkwrite
+from pagewatch.model.fault.state import Fault, Outcome, has_root, leaf_flags, maybe_mkwrite
 from pagewatch.model.pages import map_anon, zero_leaf
-from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.uffd.context import Reason
 from pagewatch.model.vma import VM_UFFD_MISSING
 
@@ -22,9 +21,8 @@ def anonymous_fault(fault: Fault) -> Outcome:
         folio = None
         entry = zero_leaf(machine, fmt, flags)
     else:
-        if vma.anon_vma is None and fault.per_vma:
-            return Outcome.RETRY  # the reverse-mapping root is made under the mmap lock only
-        prepare_anon_vma(mm, vma)
+        if not has_root(fault):
+            return Outcome.RETRY
         folio = machine.memory.alloc()
         entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.leaf(folio.pfn, flags)), vma)
     with fault.table.lock:

@@ -3,12 +3,11 @@
 from typing import TYPE_CHECKING
 
 from pagewatch.model.fault.notify import notify
-from pagewatch.model.fault.state import Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
+from pagewatch.model.fault.state import Fault, Outcome, announcing_write, has_root, leaf_flags, maybe_mkwrite
 from pagewatch.model.file import FileKind, FileMapping
 from pagewatch.model.folioflags import set_dirty
 from pagewatch.model.memory import Folio
 from pagewatch.model.pages import map_again, map_anon
-from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.uffd.context import Reason
 from pagewatch.model.vma import VM_SHARED, VM_UFFD, VM_UFFD_MINOR, VM_UFFD_MISSING
 from pagewatch.model.walk import locked
@@ -24,10 +23,8 @@ def file_fault(fault: Fault, file: FileMapping) -> Outcome:
     """Map a page of the page cache, or a private copy of it for a private write."""
     index = fault.vma.index_of(fault.address, fault.mm.machine.page_shift)
     private = not fault.vma.flags & VM_SHARED
-    if private and fault.writing:
-        if fault.vma.anon_vma is None and fault.per_vma:
-            return Outcome.RETRY
-        prepare_anon_vma(fault.mm, fault.vma)
+    if private and fault.writing and not has_root(fault):
+        return Outcome.RETRY
     if not fault.writing and not fault.vma.uffd_armed:
         # Comes first: neighbours are mapped even where this page cannot be.
         _fault_around(fault, file, index)

@@ -2,13 +2,12 @@
 
 from pagewatch.model.arch.format import LEAF, MIGRATION, UFFD_WP, WRITE
 from pagewatch.model.fault.notify import notify
-from pagewatch.model.fault.state import Access, Fault, Outcome, leaf_flags, maybe_mkwrite
+from pagewatch.model.fault.state import Access, Fault, Outcome, has_root, leaf_flags, maybe_mkwrite
 from pagewatch.model.fault.swap import wait_for_migration
 from pagewatch.model.folioflags import is_exclusive, set_dirty, set_exclusive
 from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import folio_at, map_again, map_anon
-from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.thp import Purpose, huge_order, huge_start, may_have_huge, split_locked
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Reason
@@ -105,9 +104,8 @@ def _replace_zero(fault: Fault) -> Outcome:
 def _anonymous(fault: Fault, start: int) -> Outcome | None:
     """Map a huge page, or for a read the huge zero page (``do_huge_pmd_anonymous_page``)."""
     mm, vma, machine = fault.mm, fault.vma, fault.mm.machine
-    if vma.anon_vma is None and fault.per_vma:
-        return Outcome.RETRY  # the reverse-mapping root is made under the mmap lock only
-    prepare_anon_vma(mm, vma)
+    if not has_root(fault):
+        return Outcome.RETRY
     fault.spot = populate(mm, fault.address, "fault: find", level=1)
     if fault.spot.entry or fault.spot.level != 1:
         return None

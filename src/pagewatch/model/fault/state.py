@@ -5,6 +5,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import EXEC, PROTNONE, UFFD_WP, USER, WRITE, YOUNG, EntryFormat
+from pagewatch.model.rmap import prepare_anon_vma, root_of
 from pagewatch.model.vma import (
     VM_ACCESS,
     VM_EXEC,
@@ -132,6 +133,17 @@ def wants_write_notify(machine: "Machine", vma: Vma) -> bool:
         or (machine.quirks.soft_dirty and not vma.flags & VM_SOFTDIRTY and not vma.hugetlb)
         or (vma.file is not None and vma.file.tracks_dirty)
     )
+
+
+def has_root(fault: Fault) -> bool:
+    """Whether the area has a reverse-mapping root, which is made if the mmap lock is held (``vmf_anon_prepare``).
+
+    Where only the area's lock is, the fault has to be tried again.
+    """
+    if fault.per_vma:
+        return root_of(fault.vma, "fault: has the area a root?") is not None
+    prepare_anon_vma(fault.mm, fault.vma)
+    return True
 
 
 def announcing_write(fault: Fault) -> AbstractContextManager[None]:

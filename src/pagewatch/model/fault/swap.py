@@ -19,7 +19,6 @@ from pagewatch.model.folioflags import set_exclusive
 from pagewatch.model.memory import Folio
 from pagewatch.model.migrate import Place, migrate_area
 from pagewatch.model.pages import map_again
-from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.vma import VM_WRITE
 from pagewatch.steps import WAIT, wait
 
@@ -97,7 +96,7 @@ def _swap_in(fault: Fault) -> Outcome:
         exclusive = bool(flags & EXCLUSIVE) or (
             last_user and machine.memory.count(folio, "swap in: count references") == 1
         )
-        folio.anon_vma = prepare_anon_vma(mm, vma)
+        folio.anon_vma = vma.anon_vma  # it has one: the page was its own before it was swapped out
         folio.index = vma.index_of(fault.address, machine.page_shift)
         if exclusive:
             set_exclusive(folio, 0, "swap in: exclusive")

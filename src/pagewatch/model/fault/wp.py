@@ -2,7 +2,7 @@
 
 from pagewatch.model.arch.format import SOFT_DIRTY, UFFD_WP
 from pagewatch.model.fault.notify import notify
-from pagewatch.model.fault.state import Access, Fault, Outcome, announcing_write, leaf_flags, maybe_mkwrite
+from pagewatch.model.fault.state import Access, Fault, Outcome, announcing_write, has_root, leaf_flags, maybe_mkwrite
 from pagewatch.model.folioflags import is_exclusive, set_dirty, set_exclusive
 from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, change_secondary, invalidating
@@ -92,7 +92,7 @@ def _copy(fault: Fault, old: Folio | None) -> Outcome:
     if old is not None:
         memory.get(old, "copy: hold the old page")
     fault.table.lock.release()
-    if vma.anon_vma is None and fault.per_vma:
+    if not has_root(fault):
         if old is not None:
             memory.put(old, "copy: retry")
         return Outcome.RETRY

@@ -16,7 +16,7 @@ from pagewatch.model.arch.format import (
     WRITE,
 )
 from pagewatch.model.fault.notify import notify
-from pagewatch.model.fault.state import Access, Fault, Outcome, leaf_flags
+from pagewatch.model.fault.state import Access, Fault, Outcome, has_root, leaf_flags
 from pagewatch.model.file import FileMapping
 from pagewatch.model.folioflags import set_exclusive
 from pagewatch.model.hugetlb.entries import HugePage, find
@@ -25,6 +25,7 @@ from pagewatch.model.hugetlb.tables import make
 from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, invalidating
 from pagewatch.model.pages import keep_dirty, map_again, map_anon, unmap
+from pagewatch.model.rmap import prepare_anon_vma
 from pagewatch.model.tlb import flush_range
 from pagewatch.model.uffd.context import Reason
 from pagewatch.model.vma import VM_SHARED, VM_UFFD_MINOR, VM_UFFD_MISSING, VM_WRITE, Vma
@@ -100,7 +101,7 @@ def _refusal(fault: Fault, folio: Folio | None, index: int, *, shared: bool) -> 
         return Outcome.SIGBUS
     if vma.flags & VM_UFFD_MISSING:
         return Reason.MISSING
-    return Outcome.RETRY if not shared and vma.anon_vma is None and fault.per_vma else None
+    return None if shared or has_root(fault) else Outcome.RETRY
 
 
 def _map(fault: Fault, page: HugePage, entry: int, folio: Folio, *, anon: bool) -> Outcome:
@@ -155,7 +156,7 @@ def _write_protected(fault: Fault, page: HugePage, entry: int) -> Outcome:
         if not unshare and vma.flags & VM_WRITE:
             page.write(fmt.mkwrite(fmt.mkdirty(entry)), "hugetlb fault: make writable")
         return Outcome.DONE
-    if vma.anon_vma is None and fault.per_vma:
+    if fault.per_vma and not has_root(fault):
         return Outcome.RETRY
     return _copy(fault, page, entry, folio)
 
@@ -166,6 +167,7 @@ def _copy(fault: Fault, page: HugePage, entry: int, old: Folio) -> Outcome:
     memory = mm.machine.memory
     memory.get(old, "hugetlb copy: hold the old page")
     page.lock.release()
+    prepare_anon_vma(mm, vma)
     new = new_folio(vma)
     for number in sorted(old.words):
         memory.copy_page(new, number, old, number, "hugetlb copy: page")

@@ -157,7 +157,7 @@ def _move_leaf(mm: "Mm", spot: Spot, there: Spot, target: "Vma", at: int, to: in
             raise os_error(errno.EBUSY, _WHAT)
         there.table.write(there.slot, _moved(mm, there, target, entry, folio), "move: put")
         if folio is not None:
-            folio.anon_vma = prepare_anon_vma(mm, target)
+            folio.anon_vma = target.anon_vma  # prepared with the look at the areas
             folio.index = target.index_of(to, mm.machine.page_shift)
     return True
 

@@ -24,6 +24,7 @@ from pagewatch.model.vma import (
     VM_UFFD_WP,
     Vma,
 )
+from pagewatch.steps import RMW, access
 
 if TYPE_CHECKING:
     from pagewatch.model.mm import Mm
@@ -53,6 +54,7 @@ def register(context: Context, start: int, n_bytes: int, mode: Mode) -> None:
             if vma.uffd is context and vma.flags & flags == flags:
                 continue  # watched for that already, and perhaps for more, which then stays
             part = isolate(mm, vma, max(start, vma.start), min(end, vma.end))
+            access(("area", part.number), RMW, "register: watch the area")
             part.flags = part.flags & ~VM_UFFD | flags
             part.uffd = context
             if part.hugetlb and flags & (VM_UFFD_WP | VM_UFFD_MINOR):
@@ -86,6 +88,7 @@ def detach(mm: "Mm", vma: Vma, start: int, end: int) -> None:
     part = isolate(mm, vma, start, end)
     if part.uffd_wp:
         change_protection(mm, part, part.start, part.end, Change.RESOLVE)
+    access(("area", part.number), RMW, "unregister: leave the area")
     part.flags &= ~VM_UFFD
     part.uffd = None
     merge_around(mm, part)
