@@ -48,6 +48,18 @@ def set_lazy_free(folio: "Folio", label: str) -> None:
         folio.raw_lazy_free = True
 
 
+def is_poisoned(folio: "Folio", label: str) -> bool:
+    """Whether its memory failed (PG_hwpoison)."""
+    access(("poisoned", folio.pfn), READ, label)
+    return folio.raw_poisoned
+
+
+def set_poisoned(folio: "Folio", label: str) -> None:
+    """Its memory failed; nothing takes that back."""
+    access(("poisoned", folio.pfn), RMW, label)
+    folio.raw_poisoned = True
+
+
 def is_exclusive(folio: "Folio", page: int, label: str, n_pages: int = 1) -> bool:
     """Whether one address space alone maps the page, or one of several from it on (PageAnonExclusive).
 

@@ -195,7 +195,7 @@ def _folios(machine: "Machine", mapped: Counter[int]) -> Iterator[str]:
         if folio.raw_mapcount != mapped[pfn]:
             yield f"{folio!r} says it is mapped {folio.raw_mapcount} times, {mapped[pfn]} leaves map it"
         # Failed memory is never given back.
-        held = mapped[pfn] + (folio.mapping is not None) + folio.poisoned
+        held = mapped[pfn] + (folio.mapping is not None) + folio.raw_poisoned
         held += folio.pincount * (1 if folio.order else PIN_BIAS)
         held += folio.swap_slot is not None and machine.swap.cache.get(folio.swap_slot[1]) is folio
         if folio.raw_references != held:

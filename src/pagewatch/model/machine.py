@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pagewatch.model.arch import ARCHES
 from pagewatch.model.arch.format import INVALID
 from pagewatch.model.contpte import FoldingTable
+from pagewatch.model.locks import Lock
 from pagewatch.model.memory import Memory
 from pagewatch.model.mm import Mm
 from pagewatch.model.quirks import Quirks
@@ -24,6 +25,7 @@ class Machine:
     __slots__ = (
         "_numbers",
         "cpus",
+        "failing",
         "files",
         "fmt",
         "folds",
@@ -69,6 +71,8 @@ class Machine:
         self.cpus = tuple(Cpu(number) for number in range(cpus))
         self.mms: list[Mm] = []
         self.files: list[FileMapping] = []
+        self.failing = Lock("failing", "memory failure: one at a time")
+        """Who takes failed memory out of use holds it (``mf_mutex``)."""
         self.log: list[str] = []
         """What the kernel printed, oldest first."""
         self._numbers = 0

@@ -39,11 +39,11 @@ class Folio:
         "order",
         "pfn",
         "pincount",
-        "poisoned",
         "raw_dirty",
         "raw_exclusive",
         "raw_lazy_free",
         "raw_mapcount",
+        "raw_poisoned",
         "raw_references",
         "swap_slot",
         "uptodate",
@@ -76,7 +76,8 @@ class Folio:
         self.raw_lazy_free = False
         """Its contents may be dropped until it is dirty again (MADV_FREE)."""
         self.uptodate = True
-        self.poisoned = False
+        self.raw_poisoned = False
+        """Its memory failed; as the flags above."""
         self.swap_slot: tuple[int, int] | None = None
         """Where it was read from; whether the swap cache still holds it says :meth:`.swap.Swap.holds`."""
         self.words: dict[int, Words] = {}

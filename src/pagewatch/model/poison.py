@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import HWPOISON, LEAF, MARKER_POISON
 from pagewatch.model.file import FileKind
-from pagewatch.model.folioflags import is_dirty
+from pagewatch.model.folioflags import is_dirty, is_poisoned, set_poisoned
 from pagewatch.model.foliosplit import try_split_folio
 from pagewatch.model.hugetlb.entries import HugePage, find
 from pagewatch.model.hugetlb.locks import owned_file, writing
@@ -37,11 +37,16 @@ if TYPE_CHECKING:
 def memory_failure(machine: "Machine", pfn: int) -> None:
     """A frame has failed: take it out of use (``memory_failure``, ``hwpoison_user_mappings``).
 
-    A frame that nobody uses, or the zero page, is only logged.
+    A frame that nobody uses, or the zero page, is only logged. Failures are handled one at a time.
     """
+    with machine.failing:
+        machine.log.append(f"Memory failure: {pfn:#x}")
+        _take_out_of_use(machine, pfn)
+
+
+def _take_out_of_use(machine: "Machine", pfn: int) -> None:
     folio = machine.memory.find(pfn)
-    machine.log.append(f"Memory failure: {pfn:#x}")
-    if folio is None or folio.poisoned or not (folio.anon or folio.mapping):
+    if folio is None or not (folio.anon or folio.mapping) or is_poisoned(folio, "memory failure: known already?"):
         return
     if folio.hugetlb:
         if _keep(machine, folio):
@@ -55,14 +60,16 @@ def memory_failure(machine: "Machine", pfn: int) -> None:
         if folio is None:
             return  # it was all zeros, and the zero page has taken its place
     if _keep(machine, folio):
-        _fail_page(machine, folio)
+        # Who is about to map the page has the lock: he is through then, or finds that it failed.
+        with folio.lock:
+            _fail_page(machine, folio)
 
 
 def _keep(machine: "Machine", folio: "Folio") -> bool:
     """Hold a failed folio for ever; False if its last user has just let go of it (``get_hwpoison_page``)."""
     if not machine.memory.try_get_folio(folio, "memory failure: keep for ever"):
         return False
-    folio.poisoned = True
+    set_poisoned(folio, "memory failure: poisoned now")
     return True
 
 
@@ -85,7 +92,9 @@ def _fail_page(machine: "Machine", folio: "Folio") -> None:
 
 def _fail_huge_page(machine: "Machine", folio: "Folio") -> None:
     """All of a hugetlb page is lost; a file keeps it, so that nobody is given zeros instead (``me_huge_page``)."""
-    for mm, vma, address in list(mappings_of(machine, folio)):
+    with rmap_locked(folio):
+        mappings = list(mappings_of(machine, folio))
+    for mm, vma, address in mappings:
         with writing(machine, vma), owned_file(vma).i_mmap_lock.exclusive:
             page = find(mm, address, vma.page_bytes, "memory failure: reverse map")
             if page is not None:

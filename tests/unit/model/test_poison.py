@@ -1,12 +1,13 @@
 """Failed memory: who gets which signal, what is logged, and how it travels."""
 
+import contextlib
 import signal
 from collections.abc import Callable
 
 import pytest
 
 from pagewatch.model import Kernel, Quirks, Signal
-from pagewatch.model.arch.format import HWPOISON
+from pagewatch.model.arch.format import HWPOISON, LEAF
 from pagewatch.model.errors import BUS_ADRERR, BUS_MCEERR_AR
 from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
@@ -238,3 +239,55 @@ def test_a_page_table_of_huge_pages_that_is_shared_is_let_go_of_first() -> None:
     fail(areas[0], 0)
     assert {signal_of(area, 5).code for area in areas} == {BUS_MCEERR_AR}
     check(kernel.machine)
+
+
+def test_a_frame_that_fails_twice_at_once_is_taken_out_of_use_once() -> None:
+    areas: list[Area] = []
+
+    def build() -> list[Callable[[], object]]:
+        area = Area(1, quirks=FAILURES)
+        area.store(0)
+        areas.append(area)
+        spot = seek(area.process.mm, area.start)
+        pfn = frame_of(spot.fmt, spot.entry, area.start)
+        return [lambda: area.kernel.memory_failure(pfn), lambda: area.kernel.memory_failure(pfn)]
+
+    for run in interrupted_once(build):
+        assert not run.errors
+        assert not run.deadlocked
+        check(areas[-1].kernel.machine)
+        assert signal_of(areas[-1], 0).code == BUS_MCEERR_AR
+    assert len(areas) > 5
+
+
+@pytest.mark.parametrize("store", [False, True], ids=["read", "private write"])
+def test_a_fault_beside_the_failure_never_maps_failed_memory(*, store: bool) -> None:
+    """The fault has looked whether the page failed, and maps it when the failure has been through all mappings."""
+    others: list[Area] = []
+
+    def build() -> list[Callable[[], object]]:
+        kernel = Kernel(quirks=FAILURES)
+        file = kernel.memfd(PAGE)
+        area = file_area(kernel, file, store=True)
+        other = Area(1, shared=not store, file=file, process=kernel.spawn())
+        other.kernel = kernel
+        others.append(other)
+
+        def fault() -> None:
+            with contextlib.suppress(Signal):
+                other.store(0) if store else other.load(0)
+
+        return [fault, lambda: fail(area, 0)]
+
+    outcomes = set()
+    for run in interrupted_once(build):
+        assert not run.errors
+        assert not run.deadlocked
+        check(others[-1].kernel.machine)
+        mapped = seek(others[-1].process.mm, others[-1].start)
+        outcomes.add(mapped.kind)
+        if not store or mapped.kind != LEAF:
+            assert signal_of(others[-1], 0).code == BUS_MCEERR_AR
+    assert len(others) > 20
+    # A private copy made before is as good as ever.
+    assert (LEAF in outcomes) is store

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Fault, Outcome, announcing_write, has_root, leaf_flags, maybe_mkwrite
 from pagewatch.model.file import FileKind, FileMapping
-from pagewatch.model.folioflags import set_dirty
+from pagewatch.model.folioflags import is_poisoned, set_dirty
 from pagewatch.model.memory import Folio
 from pagewatch.model.pages import map_again, map_anon
 from pagewatch.model.uffd.context import Reason
@@ -41,9 +41,10 @@ def file_fault(fault: Fault, file: FileMapping) -> Outcome:
         # Reading takes long: the locks were dropped meanwhile, and the fault starts over.
         fault.mm.machine.memory.put(folio, "fault: read")
         return Outcome.RETRY
-    if folio.poisoned or not fault.have_table():
+    failed = is_poisoned(folio, "fault: failed?")
+    if failed or not fault.have_table():
         fault.mm.machine.memory.put(folio, "fault: failed memory, or lost the race")
-        return Outcome.HWPOISON if folio.poisoned else Outcome.DONE
+        return Outcome.HWPOISON if failed else Outcome.DONE
     if private and fault.writing:
         return _map_copy(fault, folio, index)
     return _map_cached(fault, folio, index)
@@ -68,6 +69,9 @@ def _map_cached(fault: Fault, folio: Folio, index: int) -> Outcome:
         if not fault.unchanged() or folio.mapping is None:
             memory.put(folio, "fault: lost the race")
             return Outcome.DONE
+        if is_poisoned(folio, "fault: failed meanwhile?"):
+            memory.put(folio, "fault: failed memory")
+            return Outcome.HWPOISON
         flags, table = leaf_flags(fault.mm.machine, vma), fault.table
         if fault.writing:
             set_dirty(folio, "fault: dirty file page")
@@ -117,9 +121,10 @@ def _map_copy(fault: Fault, source: Folio, index: int) -> Outcome:
     memory = mm.machine.memory
     copy = memory.alloc()
     with source.lock:
+        failed = is_poisoned(source, "fault: failed meanwhile?")
         memory.copy_page(copy, 0, source, index - source.index, "fault: copy file page")
         with fault.table.lock:
-            mapped = fault.unchanged() and source.mapping is not None
+            mapped = not failed and fault.unchanged() and source.mapping is not None
             if mapped:
                 map_anon(mm, vma, copy, fault.address)
                 entry = maybe_mkwrite(fmt, fmt.mkdirty(fmt.leaf(copy.pfn, leaf_flags(mm.machine, vma))), vma)
@@ -129,7 +134,7 @@ def _map_copy(fault: Fault, source: Folio, index: int) -> Outcome:
     memory.put(source, "fault: copied")
     if not mapped:
         memory.put(copy, "fault: lost the race")
-    return Outcome.DONE
+    return Outcome.HWPOISON if failed else Outcome.DONE
 
 
 def _only_tail(machine: "Machine", file: FileMapping, cached: dict[int, Folio]) -> bool:
@@ -152,7 +157,7 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
     cached = {
         slot: folio
         for slot in range(first, last)
-        if index + slot - at < file.n_pages and (folio := file.folios.get(index + slot - at)) and not folio.poisoned
+        if index + slot - at < file.n_pages and (folio := file.folios.get(index + slot - at))
     }
     if not cached or (fault.spot.level and _only_tail(machine, file, cached)) or not fault.have_table():
         return
@@ -163,7 +168,7 @@ def _fault_around(fault: Fault, file: FileMapping, index: int) -> None:
         for slot, folio in sorted(cached.items()) if stands else ():
             if table.read(slot, "fault around: look") or not folio.lock.try_acquire():
                 continue
-            if folio.mapping is file:
+            if folio.mapping is file and not is_poisoned(folio, "fault around: failed?"):
                 machine.memory.get(folio, "fault around: get")
                 map_again(folio)
                 table.write(slot, fmt.leaf(folio.pfn + index + slot - at - folio.index, flags), "fault around: map")

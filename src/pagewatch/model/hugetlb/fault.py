@@ -18,7 +18,7 @@ from pagewatch.model.arch.format import (
 from pagewatch.model.fault.notify import notify
 from pagewatch.model.fault.state import Access, Fault, Outcome, has_root, leaf_flags
 from pagewatch.model.file import FileMapping
-from pagewatch.model.folioflags import set_exclusive
+from pagewatch.model.folioflags import is_poisoned, set_exclusive
 from pagewatch.model.hugetlb.entries import HugePage, find
 from pagewatch.model.hugetlb.locks import fault_mutex, owned_file, reading
 from pagewatch.model.hugetlb.tables import make
@@ -94,7 +94,7 @@ def _refusal(fault: Fault, folio: Folio | None, index: int, *, shared: bool) -> 
     """Why no page can be mapped now: beyond the file, wanted by a userfaultfd, or not under this lock."""
     vma = fault.vma
     if folio is not None:
-        if folio.poisoned:
+        if is_poisoned(folio, "hugetlb fault: failed?"):
             return Outcome.HWPOISON
         return Reason.MINOR if vma.flags & VM_UFFD_MINOR else None
     if index >= owned_file(vma).n_pages:
