@@ -14,7 +14,7 @@ import pytest
 from pagewatch.explore import engine
 from pagewatch.explore.dependence import Access, conflict
 from pagewatch.explore.engine import Execution, Pending, ScheduleMismatch, Step, replay, run
-from pagewatch.model import Kernel
+from pagewatch.model import Kernel, Signal
 from pagewatch.model.foliosplit import try_split_folio
 from pagewatch.model.madvise import Advice
 from pagewatch.model.pins import Want
@@ -203,6 +203,22 @@ def merge_of_an_area_without_a_root_and_device_move_by_the_child() -> Calls:
     ]
 
 
+def fault_and_failure_of_the_page() -> Calls:
+    file = (kernel := Kernel(cpus=2)).memfd(PAGE)
+    file.write(0, b"x")
+    area = Area(1, shared=True, file=file, process=kernel.spawn())
+    pfn = file.folios[0].pfn
+
+    def fault() -> str:
+        try:
+            area.store(0)
+        except Signal as signal:
+            return str(signal)
+        return "stored"
+
+    return [fault, later(lambda: kernel.memory_failure(pfn))]
+
+
 def later(call: Callable[[], object]) -> Callable[[], object]:
     """A call behind some steps that concern nobody else."""
 
@@ -254,6 +270,11 @@ SCENARIOS = [
         merge_of_an_area_without_a_root_and_device_move_by_the_child,
         ("anon_vma lock",),
         begin=((1, "migrate: unmap"), (0, "areas: the root of both")),
+    ),
+    Scenario(
+        fault_and_failure_of_the_page,
+        ("fault: failed?", "memory failure: poisoned now"),
+        begin=((0, "fault: failed?"), (1, "memory failure: poisoned now")),
     ),
     Scenario(look_into_the_swap_cache_and_free_the_slot, ("holds", "swap: free")),
     Scenario(get_a_frame_and_split_its_folio, ("memory: which folio?", "memory: a large folio goes", "get", "freeze")),
