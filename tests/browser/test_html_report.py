@@ -215,6 +215,23 @@ def test_narrow_windows_do_not_scroll_sideways(page: Page) -> None:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+def test_nameless_mappings_can_be_told_apart_in_a_narrow_window(page: Page) -> None:
+    metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    names = ["[anon] 7fef9dc46000 · 117", "[anonymous] 7fef9e7f7000", "libpython3.11.so.1.0 · 117", "[heap]"]
+    read = """
+        const formatter = plotNamed("heatmap").left[0].formatter
+        const said = new Function("first", "label", "tick", formatter.code)
+        return arguments[0].map((name) => said([0], [name], 0))
+    """
+    assert page.run(read, names) == names
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        page.wait(lambda: page.frame("heatmap")[2] < 390)
+        assert page.run(read, names) == ["…f9dc46000", "…f9e7f7000", "libpython3…", "[heap]"]
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_hostile_names_are_shown_and_not_run(driver: Any, tmp_path: Path) -> None:
     recording = Lively(n_epochs=20, name=HOSTILE_NAME).recording()
     hostile = PlainRecording(
