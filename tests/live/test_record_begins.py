@@ -12,7 +12,7 @@ from pagewatch.cli import record
 from pagewatch.cli.interrupts import Interrupts
 from pagewatch.trace import Trace
 from pagewatch.vocab.errors import CannotLaunch
-from support.commands import PAGEWATCH
+from support.commands import PAGEWATCH, pagewatch
 from support.needs import requires
 
 pytestmark = requires("uffd_wp_async", "pagemap_scan")
@@ -46,6 +46,14 @@ def test_a_recording_that_cannot_begin_ends_the_program_before_it_ran(tmp_path: 
     assert done.returncode == 1
     assert "ran" not in done.stdout
     assert "File too large" in done.stderr
+
+
+def test_a_program_that_ends_before_the_first_collect_is_not_taken_for_one_that_wrote_nothing(tmp_path: Path) -> None:
+    brief = pagewatch("record", "-o", tmp_path / "brief", "--hz", 0.1, "--", "true")
+    assert "0 page writes" in brief.stderr
+    assert "before the first collect" in brief.stderr
+    idle = pagewatch("record", "-o", tmp_path / "idle", "--hz", 20, "--duration", 0.5, "--", "sleep", 1)
+    assert "before the first collect" not in idle.stderr
 
 
 def test_an_interrupt_while_the_program_is_loaded_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

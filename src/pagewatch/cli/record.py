@@ -220,6 +220,9 @@ def _conclude(path: Path, result: Progress) -> None:
     _say(f"{result.ended_reason}; {progress_text(result)}")
     if result.n_notes:
         _say(f"notes in the report: {result.n_notes}")
+    if not result.n_page_writes and result.n_epochs <= result.n_processes:
+        # The one epoch of a process that ended is what nobody saw of it.
+        _say("all was over before the first collect, so no write was seen; a higher --hz collects sooner")
     if result.n_late:
         late = plural(result.n_late, "collect")
         _say(f"{late} left out: those before, or attaching to a process, took too long; a lower --hz leaves more time")
