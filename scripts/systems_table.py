@@ -200,7 +200,8 @@ SYSTEMS = (
         "Zap",
         "one area for each call, one notifier pair for each area",
         "model/zap.py model/gather.py model/unmap.py model/hugetlb/zap.py",
-        "unit/model/test_zap.py unit/model/test_unmap.py unit/model/test_notifier.py unit/model/hugetlb/test_zap.py",
+        "unit/model/test_zap.py unit/model/test_zap_tables.py unit/model/test_unmap.py unit/model/test_notifier.py "
+        "unit/model/hugetlb/test_zap.py",
     ),
     System(
         23,

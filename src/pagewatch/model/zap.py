@@ -5,6 +5,7 @@ reach a folio that is somebody else's already. Shared dirty file pages are flush
 dropped: writeback may clean the page as soon as the entry is gone.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pagewatch.model.arch.format import (
@@ -149,28 +150,29 @@ def free_table(gather: Gather, span: Span) -> None:
 def free_tables(mm: "Mm", start: int, end: int) -> None:
     """Free the tables that no area needs after [start, end) was unmapped (``free_pgtables``).
 
-    A table goes when its whole reach has no area left. The caller holds the mmap lock for writing.
+    A table goes when its whole reach has no area left, and is freed after the flush: until then a CPU may be on its
+    way through it. The caller holds the mmap lock for writing.
     """
-    freed = False
+    unhooked: list[Table] = []
     for level, fmt in enumerate(mm.machine.fmt.at[:-1]):
         reach = fmt.shift + fmt.index_bits
         address = start >> reach << reach
         while address < end:
             spot = seek(mm, address, "free tables: find")
             if spot.level == level and not mm.vmas.overlapping(address, address + (1 << reach)):
-                freed |= _unhook(mm, spot)
+                unhooked += _unhook(spot)
             # Where tables are missing higher up, so are all below.
             step = max(reach, spot.fmt.shift if spot.level > level else 0)
             address = (address >> step) + 1 << step
-    if freed:
+    if unhooked:
         flush_range(mm, start, end)
+    for table in unhooked:
+        mm.machine.rcu.call(partial(mm.machine.tables.free, table))
 
 
-def _unhook(mm: "Mm", spot: Spot) -> bool:
-    """Take the table that an entry stands in out of the tree, and free it."""
-    machine, parent = mm.machine, spot.parent
-    if parent is None:
-        return False
-    parent.table.write(parent.slot, 0, "free tables: unhook")
-    machine.rcu.call(lambda: machine.tables.free(spot.table))
-    return True
+def _unhook(spot: Spot) -> list[Table]:
+    """Take the table that an entry stands in out of the tree; none where that is the root."""
+    if spot.parent is None:
+        return []
+    spot.parent.table.write(spot.parent.slot, 0, "free tables: unhook")
+    return [spot.table]

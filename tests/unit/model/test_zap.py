@@ -7,20 +7,16 @@ import pytest
 
 from pagewatch.model import Kernel, Quirks
 from pagewatch.model.arch.format import MARKER_UFFD_WP
-from pagewatch.model.gather import Gather, Zap
+from pagewatch.model.gather import Zap
 from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
-from pagewatch.model.memory import Folio
 from pagewatch.model.notifier import Event, SecondaryMmu
-from pagewatch.model.pages import folio_at
 from pagewatch.model.scan.call import WP_MATCHING
 from pagewatch.model.uffd.context import Feature
 from pagewatch.model.uffd.fd import Userfaultfd
-from pagewatch.model.vma import Vma
-from pagewatch.model.walk import Spot, seek, spans
-from pagewatch.model.zap import free_table, zap_range
-from pagewatch.steps import LOCK, Kind, observed
+from pagewatch.steps import observed
 from support.modelled import PAGE, Area
+from support.zapping import Watch, area_of, entry_of, folio_of, zap
 
 N = 512
 HUGE = N * PAGE
@@ -59,28 +55,6 @@ def file_area(n_pages: int, *, shared: bool = False, **quirks: bool) -> Area:
     area = Area(n_pages, process=kernel.spawn(), file=file, shared=shared)
     area.kernel = kernel
     return area
-
-
-def area_of(area: Area) -> Vma:
-    vma = area.process.mm.vmas.at(area.start)
-    assert vma is not None
-    return vma
-
-
-def zap(area: Area, how: Zap, first: int = 0, last: int | None = None) -> None:
-    with area.process.mm.mmap_lock.shared:
-        zap_range(area.process.mm, area_of(area), area.at(first), area.end if last is None else area.at(last), how)
-
-
-def entry_of(area: Area, page: int = 0) -> Spot:
-    return seek(area.process.mm, area.at(page))
-
-
-def folio_of(area: Area, page: int = 0) -> Folio:
-    spot = entry_of(area, page)
-    folio = folio_at(area.kernel.machine, spot.fmt, spot.entry)
-    assert folio is not None
-    return folio
 
 
 @pytest.mark.parametrize("how", Zap)
@@ -292,24 +266,6 @@ def test_the_dirty_bit_of_a_files_page_goes_to_its_folio(*, written: bool) -> No
     assert folio.raw_dirty is written
 
 
-class Watch:
-    """Every step: its label, its kind, and the CPUs that still translate the first page of an area."""
-
-    def __init__(self, area: Area) -> None:
-        self.area = area
-        self.steps: list[tuple[str, Kind, list[int]]] = []
-
-    def before(self, *step: object) -> None:
-        *_, kind, label = step
-        here = self.area.process.mm.id, self.area.start // PAGE
-        cpus = [cpu.number for cpu in self.area.kernel.machine.cpus if here in cpu.tlb]
-        self.steps.append((str(label), Kind(kind), cpus))
-
-    def translating(self, wanted: str) -> list[list[int]]:
-        """CPUs that do at the steps of that label, other than taking a lock."""
-        return [cpus for label, kind, cpus in self.steps if label == wanted and kind is not LOCK]
-
-
 def test_a_page_is_released_when_no_cpu_translates_it_any_more() -> None:
     area = Area(3)
     for cpu in (0, 1):
@@ -368,108 +324,3 @@ def test_of_a_files_huge_page_no_protection_stays() -> None:
     assert area.pages() == []
     zap(area, Zap.DONTNEED)
     assert area.pages() == list(range(N))
-
-
-@pytest.mark.parametrize(
-    ("how", "last", "frees", "quirk"),
-    [
-        (Zap.DONTNEED, N, True, True),
-        (Zap.DONTNEED, N, False, False),
-        (Zap.DONTNEED, N - 1, False, True),
-        (Zap.UNMAP, N, False, True),
-    ],
-    ids=["all", "before 6.14", "part", "unmapping does so later"],
-)
-def test_a_table_that_is_emptied_as_a_whole_is_freed(how: Zap, last: int, *, frees: bool, quirk: bool) -> None:
-    area = Area(N, at=HUGE, quirks=Quirks(zap_frees_tables=quirk))
-    area.store(1, N - 2)
-    tables = area.kernel.machine.tables
-    before = len(tables)
-    zap(area, how, 0, last)
-    assert len(tables) == before - frees
-    assert entry_of(area).level == int(frees)
-    area.store(1)
-    check(area.kernel.machine)
-
-
-def test_a_table_with_a_guard_in_it_stays() -> None:
-    area = Area(N, at=HUGE)
-    area.store(1)
-    area.advise(Advice.GUARD_INSTALL, 5, 6)
-    before = len(area.kernel.machine.tables)
-    zap(area, Zap.DONTNEED)
-    assert len(area.kernel.machine.tables) == before
-
-
-def test_a_table_is_freed_when_no_reader_can_be_in_it_any_more() -> None:
-    area = Area(N, at=HUGE)
-    area.store(1)
-    table = entry_of(area).table
-    with area.kernel.machine.rcu:
-        zap(area, Zap.DONTNEED)
-        assert entry_of(area).level == 1
-        assert table.read(1, "test") == 0
-        assert table in area.kernel.machine.tables
-    assert table not in area.kernel.machine.tables
-
-
-def test_a_table_that_was_filled_meanwhile_is_not_freed() -> None:
-    area = Area(N, at=HUGE)
-    area.store(1)
-    mm = area.process.mm
-    (span,) = spans(mm, area.start, area.end)
-    free_table(Gather(mm), span)
-    assert area.load(1) == b"x"
-    zap(area, Zap.UNMAP)
-    free_table(Gather(mm), span)
-    assert entry_of(area).level == 1
-    area.store(1)
-    free_table(Gather(mm), span)
-    assert area.load(1) == b"x"
-    check(area.kernel.machine)
-
-
-def test_a_cpu_forgets_its_way_through_a_table_before_that_is_freed() -> None:
-    area = Area(N, at=HUGE)
-    area.store(1, cpu=1)
-    with observed(watch := Watch(area)):
-        zap(area, Zap.DONTNEED)
-    order = ("free table: unhook", "flush: who ran it?", "rcu: call")
-    # The last flush is that of the page.
-    assert [label for label, *_ in watch.steps if label in order] == [*order, "flush: who ran it?"]
-
-
-@pytest.mark.parametrize("parts", [(0, 256), (256, 0)], ids=["lower half first", "upper half first"])
-def test_unmapping_frees_the_tables_that_no_area_needs_any_more(parts: tuple[int, int]) -> None:
-    area = Area(N, at=HUGE)
-    tables = area.kernel.machine.tables
-    before = len(tables)
-    area.store(0, 300)
-    full = len(tables)
-    area.process.munmap(area.at(parts[0]), 256 * PAGE)
-    assert len(tables) == full
-    assert area.load(0 if parts[0] else 300) == b"x"
-    table = entry_of(area).table
-    with area.kernel.machine.rcu, observed(watch := Watch(area)):
-        area.process.munmap(area.at(parts[1]), 256 * PAGE)
-        assert table in tables
-    assert len(tables) == before
-    order = ("free tables: unhook", "flush: who ran it?")
-    assert [label for label, *_ in watch.steps if label in order][-2:] == list(order)
-    check(area.kernel.machine)
-
-
-def test_unmapping_far_apart_frees_the_tables_of_both_ends_and_none_between() -> None:
-    area = Area(3 * N, at=HUGE)
-    tables, process = area.kernel.machine.tables, area.process
-    before = len(tables)
-    area.store(0, 2 * N)
-    far = process.mmap(PAGE, at=1 << 40)
-    process.store(far, b"x")
-    stays = len(tables)
-    process.munmap(area.start, N * PAGE)
-    assert len(tables) == stays - 1
-    process.munmap(area.start, (1 << 40) - area.start)
-    assert process.load(far, 1) == b"x"
-    process.munmap(far, PAGE)
-    assert len(tables) == before
