@@ -19,8 +19,8 @@ import pytest
 import pagewatch
 from pagewatch.linux.features import CATALOGUE, Group, features, probe_all
 from pagewatch.linux.probes.kinds import probe_hugetlb
-from pagewatch.linux.probes.target import Target
-from pagewatch.vocab.errors import InvalidArgument
+from pagewatch.linux.probes.target import Target, command
+from pagewatch.vocab.errors import FeatureMissing, InvalidArgument
 from support.hugepages import hugetlb_pages
 from support.needs import requires
 from support.restricted import NOBODY, doctor
@@ -273,6 +273,18 @@ def test_an_embedded_interpreter_is_told_what_it_cannot_start() -> None:
     for name in ("attach", "launch", "soft_dirty"):
         assert "sys.executable" in answer["features"][name]["hint"]
         assert answer["features"][name]["known"]
+
+
+def test_an_interpreter_that_may_not_be_run_is_a_reason_and_no_bug(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    locked = tmp_path / "python"
+    locked.touch(mode=0o600)
+    monkeypatch.setattr(sys, "executable", str(locked))
+    with pytest.raises(FeatureMissing) as refused:
+        command()
+    assert str(locked) in refused.value.reason
+    assert "sys.executable" in refused.value.hint
 
 
 def test_every_no_of_this_machine_says_what_to_do() -> None:

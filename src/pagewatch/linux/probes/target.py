@@ -1,5 +1,6 @@
 """Memory of a child process, to try on it what would disturb this one or needs another one."""
 
+import os
 import select
 import subprocess
 import sys
@@ -49,10 +50,14 @@ class Target:
 def command() -> list[str]:
     """How to start a child to probe.
 
-    :raises FeatureMissing: this Python does not know its own interpreter (it is embedded in another program).
+    :raises FeatureMissing: this Python does not know its own interpreter (it is embedded in another program), or may
+        not run it.
     """
+    hint = "set sys.executable to its path"
     if not sys.executable:
-        raise FeatureMissing("child", "the Python interpreter is not known", "set sys.executable to its path")
+        raise FeatureMissing("child", "the Python interpreter is not known", hint)
+    if not os.access(sys.executable, os.X_OK):
+        raise FeatureMissing("child", f"the interpreter {sys.executable!r} cannot be run", hint)
     return [sys.executable, "-I", "-S", str(Path(child.__file__))]
 
 
