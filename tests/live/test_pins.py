@@ -57,5 +57,13 @@ def test_the_layout_notices_what_is_pinned_and_released_later(memory):
         assert len(layout.pins()) == 0
 
 
+def test_the_layout_notices_a_buffer_that_took_the_place_of_another_of_its_size(memory):
+    with MapsReader() as maps:
+        layout = LiveLayout(maps)
+        for page in (3, 7):
+            with pinned((memory.at(page), P)):
+                assert [spot.start for spot in layout.pins()] == [memory.at(page)]
+
+
 def test_a_process_that_is_gone_has_nothing_pinned():
     assert pinned_spots(4194305) == ()
