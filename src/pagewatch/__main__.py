@@ -1,5 +1,5 @@
 """``python -m pagewatch``: the command, where its script is not on PATH."""
 
-from pagewatch.cli.main import main
+from pagewatch.cli.entry import main
 
 main()

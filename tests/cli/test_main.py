@@ -32,6 +32,23 @@ def test_every_command_is_in_the_overview_and_has_json() -> None:
         assert "--json" in pagewatch(name, "--help").stdout
 
 
+def test_an_interrupt_while_all_is_being_loaded_is_said_in_a_line() -> None:
+    code = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from pagewatch.cli.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "pagewatch: interrupted\n")
+
+
 @pytest.mark.parametrize("heavy", ["numpy", "pyarrow", "rich", "bokeh", "matplotlib"])
 def test_help_imports_nothing_heavy(heavy: str) -> None:
     program = (

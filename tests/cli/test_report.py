@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from pagewatch.vocab.regions import Regions
 from support import recordings
 from support.commands import PAGEWATCH
 from support.recordings import HOSTILE_NAME, Lively, PlainRecording
+
+_RUN = "import sys; from pagewatch.cli.main import main; main()"
 
 
 @pytest.fixture
@@ -127,6 +130,36 @@ def test_a_corrupt_recording_is_refused_before_anything_is_written(
     assert run(["report", str(recorded), "--html", str(page)]) == 1
     assert "corrupt" in capsys.readouterr().err
     assert not page.exists()
+
+
+def test_a_file_that_cannot_be_overwritten_stays_as_it_was(recorded: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bokeh", reason="needs bokeh: pip install 'pagewatch[html]'")
+    page = tmp_path / "r.html"
+    page.write_text("mine")
+    page.chmod(0o640)
+    code = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (4096, 4096)); {_RUN}"
+    command = [sys.executable, "-c", code, "report", recorded, "--force", "--html"]
+    for name in (page, tmp_path / "new.html"):
+        done = subprocess.run([*command, name], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"pagewatch: {name}: cannot be written (File too large)\n"
+    assert page.read_text() == "mine"
+    assert [each.name for each in tmp_path.iterdir() if each != recorded] == ["r.html"]
+
+
+def test_an_overwritten_file_keeps_its_mode_and_the_link_to_it(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("bokeh", reason="needs bokeh: pip install 'pagewatch[html]'")
+    page, link = tmp_path / "r.html", tmp_path / "link.html"
+    page.write_text("mine")
+    page.chmod(0o640)
+    link.symlink_to(page)
+    assert run(["report", str(recorded), "--force", "--html", str(link)]) == 0
+    assert f"wrote {link}" in capsys.readouterr().err
+    assert link.is_symlink()
+    assert page.read_bytes().startswith(b"<!DOCTYPE html>")
+    assert page.stat().st_mode & 0o777 == 0o640
 
 
 def test_an_output_that_cannot_be_written_is_named(

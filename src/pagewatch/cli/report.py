@@ -1,10 +1,12 @@
 """``pagewatch report``: show a recording."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from shutil import copymode
 from typing import TYPE_CHECKING
 
 import click
@@ -24,7 +26,6 @@ _FINE_GRID = (400, 600)
 _COARSE_GRID = (100, 240)
 
 _STANDARD_OUTPUT = Path("-")
-_WIDTH = click.IntRange(streams.LEAST_COLUMNS, 1000)
 _OUTPUT = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -118,12 +119,19 @@ def _write(path: Path, data: bytes, *, force: bool) -> None:
     if path == _STANDARD_OUTPUT:
         sys.stdout.buffer.write(data)
         return
-    with path.open("wb" if force else "xb") as file:
+    # What is overwritten stays until the new one is whole; but a device, or a pipe, is only written to.
+    replaced = path.resolve() if force and path.is_file() else None
+    written = replaced.with_name(f".{replaced.name}.{os.getpid()}") if replaced else path
+    with written.open("wb" if force else "xb") as file:
         try:
             file.write(data)
             file.flush()
+            if replaced:
+                copymode(replaced, written)
+                written.replace(replaced)
         except OSError as error:
             with suppress(OSError):
-                path.unlink()
+                if written.is_file():
+                    written.unlink()
             raise click.ClickException(f"{path}: cannot be written ({error.strerror})") from None
     click.echo(f"pagewatch: wrote {path} ({wording.size(len(data))})", err=True)

@@ -33,7 +33,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not 0 < self.hz <= MAX_HZ:
-            raise InvalidArgument(f"{self.hz:g} collects a second cannot be done; give --hz up to {MAX_HZ:g}")
+            raise InvalidArgument(f"{self.hz:g} collects a second cannot be done; give --hz above 0, up to {MAX_HZ:g}")
         if self.duration_s is not None and not 0 < self.duration_s < 1e9:
             raise InvalidArgument(f"a duration of {self.duration_s:g} s makes no sense")
 
