@@ -113,3 +113,41 @@ def test_a_page_that_was_pinned_meanwhile_stays_the_page_of_its_address(*, broad
             release(race.area.kernel.machine.memory, folio, Want.PIN | Want.WRITE)
         check(race.area.kernel.machine)
     assert seen == {(SWAP, False), (LEAF, True)}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_faults_on_one_swapped_page_both_find_it(first: int) -> None:
+    """One may have looked at the entry, and come to the slot when the other has freed it."""
+
+    def build() -> list[Callable[[], object]]:
+        area = Area(1)
+        area.store(0)
+        area.advise(Advice.PAGEOUT, 0, 1)
+        loaded.clear()
+        return [lambda cpu=cpu: loaded.append(area.process.load(area.start, 1, cpu=cpu)) for cpu in (0, 1)]
+
+    loaded: list[bytes] = []
+    for run in interrupted_once(build, first=first):
+        assert not run.errors
+        assert not run.deadlocked
+        assert loaded == [b"x", b"x"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_faults_on_one_swapped_page_of_a_memfd_bring_in_the_same(first: int) -> None:
+    """It enters the page cache in the step in which it was found missing there: no page is made twice."""
+    areas: list[Area] = []
+
+    def build() -> list[Callable[[], object]]:
+        area = Area(1, shared=True)
+        area.store(0)
+        area.advise(Advice.PAGEOUT, 0, 1)
+        areas.append(area)
+        return [lambda cpu=cpu: loaded.append(area.process.load(area.start, 1, cpu=cpu)) for cpu in (0, 1)]
+
+    loaded: list[bytes] = []
+    for run in interrupted_once(build, first=first):
+        assert not run.errors
+        assert not run.deadlocked
+        check(areas[-1].kernel.machine)
+    assert set(loaded) == {b"x"}

@@ -4,6 +4,9 @@ Every trace is executed. Where both writers fault as often as it takes there are
 answered before, within and after the collect and the other fault, and come again when the collect has
 protected the page once more (``make explore``). Where one writer makes its attempt without the kernel, and
 so slips in wherever the other one's fault has opened the page, there are 237.
+
+Looking and protecting in two calls has more: of 3,035 with one writer that faults it loses a write in 33, and
+with two the 7,818th is the first to lose one.
 """
 
 import faulthandler

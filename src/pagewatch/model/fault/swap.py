@@ -86,7 +86,9 @@ def _swap_in(fault: Fault) -> Outcome:
     offset = fmt.swap(fault.spot.entry)[1]
     folio = machine.swap.read_in(machine.memory, offset)
     if folio is None:
-        return Outcome.DONE  # somebody else was faster; the entry has changed
+        # Somebody else was faster: the entry has changed, or will have when he drops the table's lock.
+        with fault.table.lock:
+            return Outcome.DONE
     with fault.table.lock:
         if not fault.unchanged():
             machine.memory.put(folio, "swap in: lost the race")
