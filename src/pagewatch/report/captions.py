@@ -1,7 +1,7 @@
 """What every renderer says in the same words about a recording."""
 
 from pagewatch.report.values import BlindSummary, Figures, MappingFigure
-from pagewatch.vocab.wording import count, duration, plural, printable, shorten, size
+from pagewatch.vocab.wording import count, duration, percent, plural, printable, shorten, size
 
 _NAMELESS = {"[anonymous]": "[anon]", "[shared]": "[shared]"}
 """Labels of mappings that only their addresses tell apart, and what they shrink to."""
@@ -45,6 +45,14 @@ def facts(figures: Figures) -> list[str]:
         printable(header.method),
         f"Linux {printable(header.kernel)} {printable(header.machine)}",
     ]
+
+
+def rewritten(figures: Figures) -> str:
+    """Which share of the pages written was written only once."""
+    n_pages = figures.totals.unique_pages
+    if not n_pages:
+        return "nothing was written"
+    return f"{percent(sum(bin_.pages for bin_ in figures.rewrites if bin_.at_most == 1) / n_pages)} of pages only once"
 
 
 def blind(figures: Figures, summary: BlindSummary) -> tuple[str, str, str]:

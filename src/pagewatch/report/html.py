@@ -87,7 +87,6 @@ def _facts(figures: Figures) -> list[str]:
 
 def _cards(figures: Figures) -> list[dict[str, str]]:
     totals, page = figures.totals, figures.header.page_size
-    once = sum(bin_.pages for bin_ in figures.rewrites if bin_.at_most == 1)
     peak = float(figures.timeline.page_writes_per_s.max(initial=0.0))
     return [
         {
@@ -113,7 +112,7 @@ def _cards(figures: Figures) -> list[dict[str, str]]:
         {
             "name": "Rewritten",
             "number": wording.factor(totals.rewrite_factor),
-            "more": f"{wording.percent(once / totals.unique_pages if once else 0)} of pages only once",
+            "more": captions.rewritten(figures),
         },
     ]
 

@@ -84,14 +84,12 @@ def _heading(figures: Figures, width: int) -> RenderableType:
 
 def _summary(figures: Figures, width: int) -> RenderableType:
     totals, page = figures.totals, figures.header.page_size
-    once = sum(bin_.pages for bin_ in figures.rewrites if bin_.at_most == 1)
     peak = wording.size(totals.peak_round_pages * page)
-    once_share = once / totals.unique_pages if totals.unique_pages else 0.0
     facts = [
         ("unique pages", wording.count(totals.unique_pages), f"{wording.size(totals.unique_pages * page)} of memory"),
         ("page writes", wording.count(totals.page_writes), f"{wording.size(totals.page_writes_per_s * page)}/s"),
         ("per collect", wording.size(totals.median_round_pages * page), f"median; peak {peak}"),
-        ("rewritten", wording.factor(totals.rewrite_factor), f"{wording.percent(once_share)} of pages only once"),
+        ("rewritten", wording.factor(totals.rewrite_factor), captions.rewritten(figures)),
     ]
     if totals.assumed_page_writes:
         share = wording.percent(totals.assumed_page_writes / totals.page_writes)

@@ -35,6 +35,21 @@ def test_epochs_are_not_sold_as_collects_where_there_are_several_processes() -> 
 
 
 @pytest.mark.parametrize(
+    ("epochs", "text"),
+    [
+        ([], "nothing was written"),
+        ([[1, 2], [3, 4]], "100 % of pages only once"),
+        ([[1, 2], [1]], "50 % of pages only once"),
+        ([[1], [1]], "0 % of pages only once"),
+    ],
+)
+def test_a_share_is_told_only_of_what_was_written(epochs: list[list[int]], text: str) -> None:
+    rows = [recordings.epoch(index, pages) for index, pages in enumerate(epochs)]
+    recording = PlainRecording(recordings.header(), [recordings.process()], all_epochs=rows)
+    assert captions.rewritten(compute(recording, rows=1, columns=1)) == text
+
+
+@pytest.mark.parametrize(
     ("label", "width", "name"),
     [
         ("", 30, "[anonymous] 7f8ab1fec000"),
