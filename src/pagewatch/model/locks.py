@@ -1,7 +1,6 @@
 """Locks whose every acquisition and release is announced, so that an explorer can interleave them.
 
-The state of a lock lives here, not in the scheduler: the scheduler only asks whether it is free. A lock
-knows its owners, so releasing a lock of somebody else is an error at once.
+The state of a lock lives here, not in the scheduler: the scheduler only asks whether it is free.
 """
 
 from abc import ABC, abstractmethod

@@ -74,8 +74,10 @@ def _page_out_entry(mm: "Mm", vma: "Vma", table: "Table", index: int, address: i
     gather.add(address, machine.page_bytes, folio)
     unmap(folio)
     gather.finish()
-    if folio.mapping is not None:
+    # Who writes to the file holds the folio's lock, and looks whether it is still the file's.
+    if not folio.anon and folio.lock.try_acquire():
         _drop_cached(folio)
+        folio.lock.release()
 
 
 def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Folio") -> None:
@@ -93,7 +95,7 @@ def _page_out_anon(mm: "Mm", table: "Table", index: int, entry: int, folio: "Fol
 
 
 def _drop_cached(folio: "Folio") -> None:
-    """Write a file folio that nobody maps any more to where it belongs, and drop it."""
+    """Write a file folio that nobody maps any more to where it belongs, and drop it; its lock is held."""
     file, index = folio.mapping, folio.index
     if file is None or file.machine.memory.count_maps(folio, "page out: count leaves"):
         return

@@ -8,6 +8,7 @@ import pytest
 from pagewatch.explore.traces import enumerate_traces
 from pagewatch.model import Kernel, Quirks
 from pagewatch.model.arch.format import LEAF, SWAP
+from pagewatch.model.file import FileMapping
 from pagewatch.model.gup_fast import gup_fast
 from pagewatch.model.invariants import check
 from pagewatch.model.madvise import Advice
@@ -44,6 +45,29 @@ def test_a_file_page_that_was_written_goes_to_the_disk() -> None:
     assert not file.folios
     assert area.load(0) == b"x"
     check(kernel.machine)
+
+
+@pytest.mark.parametrize("make", [Kernel.disk_file, Kernel.memfd], ids=lambda make: make.__name__)
+def test_what_is_written_to_a_file_while_its_page_leaves_is_read_back(
+    make: Callable[[Kernel, int], FileMapping],
+) -> None:
+    made: list[FileMapping] = []
+
+    def build() -> list[Callable[[], object]]:
+        kernel = Kernel()
+        file = make(kernel, PAGE)
+        made.append(file)
+        area = Area(1, process=kernel.spawn(), shared=True, file=file)
+        area.store(0)
+        return [lambda: area.advise(Advice.PAGEOUT, 0, 1), lambda: file.write(0, b"new")]
+
+    cached = set()
+    for run in chain(interrupted_once(build), enumerate_traces(build)):
+        assert not run.errors
+        assert not run.deadlocked
+        cached.add(bool(made[-1].folios))
+        assert made[-1].read(0, 3) == b"new"
+    assert cached == {True, False}, "the page leaves after the write in some traces, before it in others"
 
 
 def outcomes_of_a_store() -> Iterator[tuple[int, bool]]:
