@@ -209,6 +209,11 @@ class TestFiles:
         *_, loaded = both_large(*collapsed("memfd"), ("truncate", 0, "memfd", 256 * 4096), ("load", 0, 0))
         assert present(loaded, 255) is (quirks.files_keep_halves and quirks.fault_around_maps_whole_folios)
 
+    def test_a_file_cut_inside_the_first_page_of_a_huge_page_keeps_that_page_alone(self, both_large):
+        whole = (("madvise", 0, 512, 512, POPULATE_READ), ("madvise", 0, 512, 512, COLLAPSE))
+        *_, loaded = both_large(*mapped("memfd"), *whole, ("truncate", 0, "memfd", 512 * 4096 + 8), ("loads", 0))
+        assert [present(loaded, page) for page in (512, 513, 1023)] == [True, False, False]
+
     def test_lifting_protection_leaves_a_huge_page_of_a_file_whole(self, both_large):
         watch = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 512, WP))
         *_, closed = both_large(*collapsed("memfd-private"), *watch, ("close", 0, 0))

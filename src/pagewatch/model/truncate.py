@@ -34,7 +34,7 @@ def truncate(file: FileMapping, n_bytes: int) -> None:
     if file.n_pages < old_pages:
         unmap_pages(file, file.n_pages, _END, Zap.TRUNCATE)
     # A huge page may have reached beyond the end, even if that is where it was.
-    _split_edges(file, n_bytes // page, _END)
+    _split_edges(file, n_bytes, _END << file.machine.page_shift)
     _drop_pages(file, file.n_pages, _END)
 
 
@@ -52,7 +52,7 @@ def punch_hole(file: FileMapping, offset: int, n_bytes: int) -> None:
     _zero(file, last * page, end - last * page)
     step = page // file.machine.page_bytes
     unmap_pages(file, first * step, last * step, Zap.HOLE)
-    _split_edges(file, first * step, last * step)
+    _split_edges(file, first * page, last * page)
     _drop_pages(file, first * step, last * step)
 
 
@@ -82,22 +82,24 @@ def _drop_pages(file: FileMapping, first: int, last: int) -> None:
         del file.disk[index]
 
 
-def _split_edges(file: FileMapping, first: int, last: int) -> None:
-    """Split large folios that only partly go, in halves around where the part begins and where it ends.
+def _split_edges(file: FileMapping, start: int, end: int) -> None:
+    """Split large folios that only partly go, in halves around where the part begins and where it ends (bytes).
 
     In those that cannot be split the part is zeroed (``truncate_inode_partial_folio``).
     """
-    for index in (first, last - 1):
-        folio = file.folios.get(index)
-        if folio is None or first >= last or (first <= folio.index and folio.index + folio.n_pages <= last):
+    shift = file.machine.page_shift
+    for offset in (start, end - 1):
+        folio = file.folios.get(offset >> shift)
+        if folio is None or start >= end:
             continue
-        end = folio.index + folio.n_pages
-        if not _split_at(file, max(first, folio.index)):
-            shift = file.machine.page_shift
-            start, stop = max(first, folio.index), min(last, end)
-            _zero(file, start << shift, stop - start << shift)
-        elif last < end:
-            _split_at(file, last)
+        low, high = folio.index << shift, folio.index + folio.n_pages << shift
+        first, last = max(start, low), min(end, high)
+        if (first, last) == (low, high):
+            continue
+        if not _split_at(file, first >> shift):
+            _zero(file, first, last - first)
+        elif last < high:
+            _split_at(file, last >> shift)
 
 
 def _split_at(file: FileMapping, index: int) -> bool:
