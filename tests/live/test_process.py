@@ -6,6 +6,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pagewatch import Category, InvalidArgument, NotPermitted, Process, Query, RangeNotArmed, TargetGone, TrackerClosed
@@ -34,6 +35,12 @@ def test_this_process_is_the_default():
 
 
 @requires("pagemap_scan")
+def test_a_pid_may_be_of_any_integer_type():
+    with Process(np.int64(os.getpid())) as process:
+        assert type(process.pid) is int
+        assert process.is_self
+
+
 def test_own_memory_is_scanned():
     with area(16) as memory, Process() as process:
         memory.store([1, 2, 9])
@@ -100,7 +107,7 @@ def test_threads_may_share_one_process():
 # --- bad arguments
 
 
-@pytest.mark.parametrize("pid", [0, -1, True, 1.5, "1"], ids=repr)
+@pytest.mark.parametrize("pid", [0, -1, True, 1.5, "1", np.array([1, 2])], ids=repr)
 def test_what_is_no_pid_is_refused(pid):
     with pytest.raises(InvalidArgument, match="positive number"):
         Process(pid)

@@ -2,6 +2,8 @@
 
 import os
 import threading
+from contextlib import suppress
+from operator import index
 from types import TracebackType
 
 from pagewatch.linux.adapters import OtherScanner
@@ -32,9 +34,7 @@ class Process(Closing):
         :raises NotPermitted: ptrace access is needed and not granted.
         """
         own = os.getpid()
-        if pid is not None and (isinstance(pid, bool) or not isinstance(pid, int) or pid <= 0):
-            raise InvalidArgument(f"a pid is a positive number, not {pid!r}")
-        self.pid = own if pid is None else pid
+        self.pid = own if pid is None else _number(pid)
         self.is_self = self.pid == own
         self._lock = threading.Lock()
         self._uffd: UserfaultFd | None = None
@@ -209,6 +209,14 @@ class Attached:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.process.detach()
+
+
+def _number(pid: int) -> int:
+    """A pid of any integer type, numpy's too."""
+    with suppress(TypeError):
+        if not isinstance(pid, bool) and index(pid) > 0:
+            return index(pid)
+    raise InvalidArgument(f"a pid is a positive number, not {pid!r}")
 
 
 def _read_exactly(fd: int, start: int, n_bytes: int) -> bytes:
