@@ -15,10 +15,10 @@ pytestmark = requires("uffd_wp_async", "pagemap_scan")
 
 FORKING = """
 import os, mmap, sys, time
-memory = mmap.mmap(-1, 64 * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory = mmap.mmap(-1, 128 * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory[0] = 1
 pid = os.fork()
-for step in range(40):
+for step in range(80):
     memory[(1 + step) * mmap.PAGESIZE] = 1
     time.sleep(0.05)
 if pid == 0:
