@@ -11,7 +11,7 @@ from support.hugepages import hugetlb_pages
 from support.machine import swapping
 from support.versus.comparison import compare
 
-ASYNC, WP = 1 << 15, 2
+ASYNC, MISSING, WP = 1 << 15, 1, 2
 MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4
 DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, PAGEOUT, POPULATE_READ, POPULATE_WRITE, COLLAPSE = 4, 8, 14, 15, 21, 22, 23, 25
 READ, READ_WRITE = 1, 3
@@ -128,6 +128,15 @@ class TestCollapse:
         assert refused[0] == ("errno", errno.EINVAL)
         *_, nothing = both_large(mapped("memfd")[0], ("madvise", 0, 256, 258, COLLAPSE))
         assert nothing[0] == ("ok", 0)
+
+    @pytest.mark.parametrize("first", [512, 513])
+    def test_a_watch_that_begins_behind_the_range_keeps_holes_from_being_filled(self, both_large, first):
+        """The child collapses the first half, one page of which is there; its parent waits for the second."""
+        memory = (("mmap", 0, 0, 1040, "memfd", READ_WRITE, 0), ("uffd", 0, 0, ASYNC))
+        watched = (*memory, ("fork", 0, 1), ("register", 0, 0, first, 500, MISSING), ("pwrite", 1, "memfd", 2, 16))
+        *_, collapsed_ = both_large(*watched, ("madvise", 1, 0, 512, COLLAPSE))
+        assert collapsed_[0] == (("errno", errno.EBUSY) if first == 512 else ("ok", 0))
+        assert is_huge(collapsed_, 0) is (first == 513)
 
 
 class TestMoves:

@@ -92,10 +92,11 @@ def _fill(file: "FileMapping", first: int, new: "Folio", taken: "list[Folio]") -
 
 
 def _missing_is_watched(file: "FileMapping", first: int, n_pages: int) -> bool:
+    """Also where only the page behind is watched: the kernel gives its interval tree the end for the last page."""
     shift = file.machine.page_shift
     return any(
         vma.flags & VM_UFFD_MISSING
         and vma.address_of(first, shift) < vma.end
-        and vma.start < vma.address_of(first + n_pages, shift)
+        and vma.start <= vma.address_of(first + n_pages, shift)
         for _, vma in file.areas
     )
