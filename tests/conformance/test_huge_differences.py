@@ -129,6 +129,15 @@ class TestCollapse:
         *_, nothing = both_large(mapped("memfd")[0], ("madvise", 0, 256, 258, COLLAPSE))
         assert nothing[0] == ("ok", 0)
 
+    def test_a_protected_zero_page_is_a_missing_page_first(self, both_large):
+        watched = (("uffd", 0, 0, ASYNC), ("register", 0, 0, 0, 1024, WP), ("writeprotect", 0, 0, 511, 513, 1))
+        halves = (*mapped(), ("madvise", 0, 0, 512, POPULATE_READ), *watched, ("store", 0, 0, 511))
+        *_, refused = both_large(*halves, ("madvise", 0, 0, 512, COLLAPSE))
+        assert refused[0] == ("errno", errno.EBUSY)
+        whole = (("writeprotect", 0, 0, 0, 1024, 1), ("madvise", 0, 0, 512, COLLAPSE))
+        *_, refused = both_large(*mapped(), ("madvise", 0, 0, 512, POPULATE_READ), *watched, *whole)
+        assert refused[0] == ("errno", errno.EBUSY)
+
     @pytest.mark.parametrize("first", [512, 513])
     def test_a_watch_that_begins_behind_the_range_keeps_holes_from_being_filled(self, both_large, first):
         """The child collapses the first half, one page of which is there; its parent waits for the second."""

@@ -104,15 +104,15 @@ def _survey(mm: "Mm", vma: "Vma", table: "Table") -> _Found:
     found = _Found()
     for index in range(1 << fmt.index_bits):
         entry = table.read(index, "collapse: look at entry")
-        if entry and entry_is_wp(fmt, entry):
-            found.result = Result.PTE_UFFD_WP
-        elif entry and fmt.kind(entry) != LEAF:
-            found.absent.append(index)
-        elif not entry or fmt.pfn(entry) == machine.memory.zero.pfn:
+        if not entry or (fmt.kind(entry) == LEAF and fmt.pfn(entry) == machine.memory.zero.pfn):
             # Whoever watches the area was promised to be told of what is missing.
             found.empty += 1
             if vma.flags & VM_UFFD:
                 found.result = Result.EXCEED_NONE_PTE
+        elif entry_is_wp(fmt, entry):
+            found.result = Result.PTE_UFFD_WP
+        elif fmt.kind(entry) != LEAF:
+            found.absent.append(index)
         else:
             folio = folio_at(machine, fmt, entry)
             found.result = _check_source(machine, folio)
