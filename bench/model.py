@@ -25,7 +25,7 @@ _QUERIES = {
 _IMPORT = "import time; t = time.perf_counter(); import pagewatch.model; print(time.perf_counter() - t)"
 
 
-def best_seconds(action: Callable[[], object], *, rounds: int = 7) -> float:
+def best_seconds(action: Callable[[], object], *, rounds: int = 30) -> float:
     """The shortest of several runs: what the code costs when nothing else is in its way."""
     took = []
     for _ in range(rounds):
