@@ -17,6 +17,7 @@ from soak import Log, compile_writer, wait_until_ready
 from pagewatch.linux.maps import read_maps
 from pagewatch.vocab.addresses import PAGE_SIZE
 from support.needs import requires
+from support.patients import descriptors_of
 from support.target_world import target_world
 
 pytestmark = [
@@ -49,8 +50,7 @@ def _traces(pid: int, start: int, end: int) -> str:
         words = pagemap.read((end - start) // PAGE_SIZE * 8)
     protected = sum(words[i + 7] >> (_PM_UFFD_WP - 56) & 1 for i in range(0, len(words), 8))
     found += [f"{protected} protected pages"] if protected else []
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    found += ["a userfaultfd"] if "anon_inode:[userfaultfd]" in links else []
+    found += ["a userfaultfd"] if "anon_inode:[userfaultfd]" in descriptors_of(pid) else []
     status = Path(f"/proc/{pid}/status").read_text()
     found += ["a tracer"] if "TracerPid:\t0\n" not in status else []
     return ", ".join(found)

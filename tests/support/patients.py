@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,7 @@ class Patient:
 
     def is_untouched(self) -> bool:
         """No thread is traced, and no userfaultfd is among its descriptors."""
-        links = [str(link.readlink()) for link in Path(f"/proc/{self.pid}/fd").iterdir()]
-        return not self.tracers() and not any("userfaultfd" in link for link in links)
+        return not self.tracers() and not any("userfaultfd" in link for link in descriptors_of(self.pid))
 
     def tracers(self) -> set[int]:
         """The processes that trace its threads."""
@@ -98,6 +98,15 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
         if b"ready" not in tracer.stdout:
             pytest.skip("needs ptrace of processes of the same user (run as root; a container needs SYS_PTRACE)")
     return ward
+
+
+def descriptors_of(pid: int) -> list[str]:
+    """What the descriptors of a process stand for; one may be closed between listing and reading."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return found
 
 
 def fields_of(path: Path) -> dict[str, str]:
