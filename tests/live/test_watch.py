@@ -195,5 +195,7 @@ def test_a_dropped_write_watch_warns_and_gives_its_memory_back():
         start = world.map(1)
         with pytest.warns(ResourceWarning, match="a write watch was dropped"):
             pagewatch.WriteWatch((start, start + PAGE_SIZE))
-        with pagewatch.WriteWatch((start, start + PAGE_SIZE)):
-            pass
+        with pagewatch.WriteWatch((start, start + PAGE_SIZE)) as again:
+            assert again.get().tolist() == []
+            world.store(start, b"x")
+            assert again.get().tolist() == [start]
