@@ -176,28 +176,26 @@ def after(area: Area, before: int) -> After | int:
     return MARKED if spot.fmt.marker(spot.entry) == MARKER_UFFD_WP else spot.entry
 
 
-@pytest.mark.parametrize("how", ORDER)
-@pytest.mark.parametrize("what", PREPARED)
-def test_protection_of_a_files_memory_stays_as_a_marker_and_a_hole_leaves_private_copies(what: str, how: Zap) -> None:
-    area = file_area(1)
+def zapped(area: Area, what: str, how: Zap) -> After | int:
+    """What becomes of a page prepared so."""
     PREPARED[what](area)
     before = entry_of(area).entry
     assert before
     zap(area, how)
-    assert after(area, before) is OF_A_FILE[what][ORDER.index(how)]
     check(area.kernel.machine)
+    return after(area, before)
+
+
+@pytest.mark.parametrize("how", ORDER)
+@pytest.mark.parametrize("what", PREPARED)
+def test_protection_of_a_files_memory_stays_as_a_marker_and_a_hole_leaves_private_copies(what: str, how: Zap) -> None:
+    assert zapped(file_area(1), what, how) is OF_A_FILE[what][ORDER.index(how)]
 
 
 @pytest.mark.parametrize("how", [Zap.DONTNEED, Zap.UNMAP])
 @pytest.mark.parametrize("what", PREPARED)
 def test_of_anonymous_memory_guards_alone_stay_unless_it_is_unmapped(what: str, how: Zap) -> None:
-    area = Area(1)
-    PREPARED[what](area)
-    before = entry_of(area).entry
-    assert before
-    zap(area, how)
-    assert after(area, before) is (STAYS if "guard" in what and how is Zap.DONTNEED else GONE)
-    check(area.kernel.machine)
+    assert zapped(Area(1), what, how) is (STAYS if "guard" in what and how is Zap.DONTNEED else GONE)
 
 
 def test_a_hole_in_the_file_does_not_reach_a_copy_that_is_on_a_device() -> None:
